@@ -1,0 +1,39 @@
+#include "fs/async/wait.h"
+
+namespace warifu {
+
+awaitable<void> sleep_for(steady_clock::duration duration) {
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    timer.expires_after(duration);
+    co_await timer.async_wait(use_values);
+}
+
+event::event(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+
+void event::set() {
+    set_ = true;
+    for (const auto& waiter : waiters_) waiter->cancel();
+    waiters_.clear();
+}
+
+void event::reset() {
+    set_ = false;
+}
+
+awaitable<bool> event::wait(deadline until) {
+    if (set_) co_return true;
+    auto timer = std::make_shared<asio::steady_timer>(executor_);
+    timer->expires_at(until);
+    waiters_.push_back(timer);
+    co_await timer->async_wait(use_values);
+    // set() clears the list; only a waiter that timed out is still in it.
+    for (auto it = waiters_.begin(); it != waiters_.end(); ++it) {
+        if (it->get() == timer.get()) {
+            waiters_.erase(it);
+            break;
+        }
+    }
+    co_return set_;
+}
+
+}  // namespace warifu

@@ -1,0 +1,64 @@
+#pragma once
+// Waiting with a deadline: a one-shot event for coroutines of one core thread, sleep, and calls from other threads.
+
+#include <exception>
+#include <future>
+#include <list>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "fs/async/asio.h"
+#include "fs/base/clock.h"
+
+namespace warifu {
+
+/// Suspends for `duration`; returns early (quietly) when cancelled.
+awaitable<void> sleep_for(steady_clock::duration duration);
+
+/// A level-triggered event. Core thread only. Waiters resume after set(); it stays set until reset().
+class event {
+  public:
+    explicit event(asio::any_io_executor executor);
+    void set();
+    void reset();
+    bool is_set() const { return set_; }
+    /// True when set, false when the deadline passed first.
+    awaitable<bool> wait(deadline until = deadline::max());
+
+  private:
+    asio::any_io_executor executor_;
+    std::list<std::shared_ptr<asio::steady_timer>> waiters_;
+    bool set_ = false;
+};
+
+/// A value that arrives once, waited for by coroutines of one core thread. Core thread only.
+template <typename T>
+class promised {
+  public:
+    explicit promised(asio::any_io_executor executor) : ready_(std::move(executor)) {}
+    bool is_set() const { return value_.has_value(); }
+    void set(T value) {
+        if (value_) return;  // the first answer counts
+        value_.emplace(std::move(value));
+        ready_.set();
+    }
+    /// nullopt when the deadline passed first. The value is moved out: one taker.
+    awaitable<std::optional<T>> take(deadline until = deadline::max()) {
+        co_await ready_.wait(until);
+        co_return std::exchange(value_, std::nullopt);
+    }
+
+  private:
+    event ready_;
+    std::optional<T> value_;
+};
+
+/// Runs `work` (a callable returning awaitable<T>) on the core thread and blocks this other thread until it is done.
+/// REQUIRES: the caller is not the core thread. Exceptions are carried over.
+template <typename Work>
+auto run_on(asio::io_context& core, Work work) {
+    return asio::co_spawn(core, std::move(work), asio::use_future).get();
+}
+
+}  // namespace warifu

@@ -1,0 +1,48 @@
+#include "fs/base/gf128.h"
+
+#include <gtest/gtest.h>
+
+namespace warifu {
+namespace {
+
+gf128 x_to(unsigned e) {
+    return e < 64 ? gf128{1ULL << e, 0} : gf128{0, 1ULL << (e - 64U)};
+}
+
+TEST(gf128, x_to_the_128_is_the_reduction_polynomial) {
+    EXPECT_EQ(multiply(x_to(127), x_to(1)), (gf128{0x87, 0}));
+    EXPECT_EQ(multiply(x_to(64), x_to(64)), (gf128{0x87, 0}));
+    EXPECT_EQ(multiply(x_to(127), x_to(127)), multiply(power(x_to(1), 254), x_to(0)));
+}
+
+TEST(gf128, field_laws) {
+    const gf128 a{0x0123456789abcdefULL, 0xfedcba9876543210ULL};
+    const gf128 b{0xdeadbeefcafef00dULL, 0x1122334455667788ULL};
+    const gf128 c{0x5555aaaa5555aaaaULL, 0x8000000000000001ULL};
+    EXPECT_EQ(multiply(a, b), multiply(b, a));
+    EXPECT_EQ(multiply(multiply(a, b), c), multiply(a, multiply(b, c)));
+    EXPECT_EQ(multiply(a, b ^ c), multiply(a, b) ^ multiply(a, c));
+    // Fermat: a^(2^128) = a, by 128 squarings.
+    gf128 square = a;
+    for (int i = 0; i < 128; ++i) square = multiply(square, square);
+    EXPECT_EQ(square, a);
+}
+
+TEST(gf128, evaluation_is_horner_and_chains) {
+    const gf128 r{0x1234567890abcdefULL, 0x0f1e2d3c4b5a6978ULL};
+    const gf128_point point(r);
+    byte_vector data(16 * 37 + 5);
+    for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 131 + 7);
+    gf128 slow;
+    for (std::size_t i = 0; i < data.size(); i += 16) {
+        std::array<std::byte, 16> symbol{};
+        std::memcpy(symbol.data(), data.data() + i, std::min<std::size_t>(16, data.size() - i));
+        slow = multiply(slow ^ gf128::load(symbol.data()), r);
+    }
+    EXPECT_EQ(point.evaluate(data), slow);
+    const bytes_view view(data);
+    EXPECT_EQ(point.evaluate(view.subspan(16 * 9), point.evaluate(view.first(16 * 9))), slow);
+}
+
+}  // namespace
+}  // namespace warifu

@@ -1,0 +1,38 @@
+#include "fs/base/harden.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+namespace warifu {
+namespace {
+
+/// /proc/swaps has one heading line and a line for each active swap area.
+bool swap_is_on() {
+    std::ifstream swaps("/proc/swaps");
+    std::string line;
+    int lines = 0;
+    while (std::getline(swaps, line)) ++lines;
+    return lines > 1;
+}
+
+}  // namespace
+
+result<void> harden_process() {
+    ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    const rlimit none{0, 0};
+    ::setrlimit(RLIMIT_CORE, &none);
+    const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+    ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // may fail; mlockall below tells
+    // MCL_ONFAULT: pages are locked when touched, so address space set aside and never used costs nothing.
+    if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0 && swap_is_on())
+        return fail(errc::denied, std::string("memory cannot be locked (") + std::strerror(errno) +
+                                      ") while swap is on: raise LimitMEMLOCK or turn swap off");
+    return {};
+}
+
+}  // namespace warifu
