@@ -1,0 +1,38 @@
+#pragma once
+// Where blocks of pad or random bytes come from: pad files (a courier, the dealer), later KMEs (ETSI GS QKD 014). keyd polls
+// its sources and adds what they deliver to its pool.
+
+#include <optional>
+
+#include "fs/base/buffer.h"
+#include "keyd/pad_broker.h"
+
+namespace warifu {
+
+/// A block's kind is fixed at birth: what a peer or a relay ever held never becomes sharing randomness.
+enum class block_kind : std::uint8_t { pad = 1, random = 2 };
+
+struct block_header {
+    block_id id;
+    block_kind kind = block_kind::pad;
+    claim strength = claim::simulated;
+    stream_name stream;      // for pads; sender == receiver == the site for random blocks
+    pad_range range;         // absolute place in the stream, identical at both ends
+};
+
+/// One block waiting to be taken. The pool moves or copies its bytes and then calls `consumed`.
+class pad_source {
+  public:
+    virtual ~pad_source() = default;
+    struct delivery {
+        block_header header;
+        std::string path;              // a file that holds the bytes
+        std::uint64_t data_offset = 0;  // where in that file
+    };
+    /// The next block that has not been consumed, nullopt when there is none now. Errors name the file.
+    virtual result<std::optional<delivery>> next() = 0;
+    /// The block is durably in the pool (or refused for good): the source may forget it.
+    virtual result<void> consumed(const block_id& id) = 0;
+};
+
+}  // namespace warifu
