@@ -63,7 +63,7 @@ enum class key_use : std::uint8_t {
 };
 
 /// Calls wait for key until `until`, then fail with no_key. Core thread of the caller. Other errors: unreachable (keyd is down),
-/// denied, not_found (no such link).
+/// denied, not_found (no such link), bad_argument (this site is the wrong end of the stream), too_large, busy (too many wait).
 class pad_broker {
   public:
     virtual ~pad_broker() = default;
@@ -76,15 +76,20 @@ class pad_broker {
                                                          std::uint64_t size_want, key_use use, deadline until) = 0;
 
     /// Claims exactly `range` of a stream on which this site is the receiver, as its sender proposed it. conflict: part of it
-    /// is spent or missing here; the sender then skips to `next_free` of the error's reply and burns what lies before.
+    /// is spent or missing here; the receiver then tells the sender its next_free and the sender skips to it. A window lies
+    /// within one block (claim_send sees to that).
     virtual task<std::unique_ptr<pad_window>> claim_receive(stream_name stream, session_id session, pad_range range) = 0;
 
-    /// For a sender whose proposal was refused: marks everything below `offset` spent at this end.
+    /// For a sender whose proposal was refused: marks everything below `offset` spent at this end, durably and for good (tails
+    /// of windows in use included; blocks that arrive there later are dead). Either end may call it.
     virtual task<> skip_to(stream_name stream, std::uint64_t offset) = 0;
     /// The least offset at or after `from` that is unspent and present at this end (receiver's answer to a refused proposal).
+    /// no_key: nothing there now. The sender must not skip then: its block may be on its way to the receiver; it gives the
+    /// window back (release with used_to = its offset) and tries again.
     virtual task<std::uint64_t> next_free(stream_name stream, std::uint64_t from) = 0;
 
-    /// Initiator: spends one hello slot of a stream on which this site is the sender, durably, and returns it.
+    /// Initiator: spends one hello slot of a stream on which this site is the sender, durably, and returns it. Slots are
+    /// drawn at random among all blocks, so a slot that the peer lacks or has spent costs one attempt, not the link.
     virtual task<hello_slot> take_hello_slot(stream_name stream, deadline until) = 0;
     /// Responder: the slot at `offset` of a stream on which this site is the receiver, still unspent here. conflict when spent or
     /// after verification_failures_max looks; not_found when this end lacks the block.
@@ -93,7 +98,11 @@ class pad_broker {
     virtual task<> spend_hello_slot(stream_name stream, std::uint64_t offset) = 0;
 
     /// Gives back the tail of a window on a clean end: bytes from `used_to` on were never used and may be offered again (once
-    /// both ends released them); bytes below are erased. Windows that are not released are burnt.
+    /// both ends released them); bytes below are erased. Windows that are not released are burnt. Call it with used_to = the
+    /// window's end when all of it is used, so that it is erased at once.
+    /// REQUIRES for a receiver: used_to is the sender's final mark, learned from the sender under MAC. A receiver that has not
+    /// heard it must not release: what it would offer again the sender may have used in frames that were lost.
+    /// not_found: this end does not know the window (any more): it counts as burnt.
     virtual task<> release(stream_name stream, pad_range window, std::uint64_t used_to) = 0;
 
     /// Unspent bytes at this end, hello regions not counted: (outbound, inbound) of the link to `peer`.
