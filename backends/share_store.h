@@ -137,9 +137,10 @@ class share_store {
     virtual task<std::vector<chunk_id>> list(chunk_id after, std::uint32_t count) = 0;
 
     /// Adds a record and makes it, and every put answered before, durable with one flush.
-    /// sequence = last + 1: added. sequence <= last: the same (epoch, sequence) with the same bytes succeeds, with other bytes
-    /// conflict; a greater epoch replaces that record and drops all after it; a lower one is stale_epoch. sequence > last + 1
-    /// without restart: conflict. A named chunk that is not here: not_found.
+    /// sequence = last + 1: added. sequence <= last: the same (epoch, sequence) with the same bytes succeeds and changes nothing,
+    /// with other bytes it is a conflict; another epoch there: an authority greater than that record's epoch replaces the record and
+    /// drops all after it (a recovering writer decides what the tail was), any other authority is stale_epoch.
+    /// sequence > last + 1 without restart: conflict. A named chunk that is not here: not_found.
     virtual task<> append(append_request request) = 0;
 
     /// Records from `from` on, ascending, as many as fit in about `size_max` bytes but at least one if there is one.

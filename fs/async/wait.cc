@@ -36,4 +36,25 @@ awaitable<bool> event::wait(deadline until) {
     co_return set_;
 }
 
+awaitable<async_mutex::guard> async_mutex::lock() {
+    if (!locked_) {
+        locked_ = true;
+        co_return guard(this);
+    }
+    auto turn = std::make_shared<event>(executor_);
+    waiters_.push_back(turn);
+    co_await turn->wait();  // unlock() passes the lock on without letting go of it
+    co_return guard(this);
+}
+
+void async_mutex::unlock() {
+    if (waiters_.empty()) {
+        locked_ = false;
+        return;
+    }
+    const auto next = waiters_.front();
+    waiters_.pop_front();
+    next->set();
+}
+
 }  // namespace warifu

@@ -54,6 +54,33 @@ class promised {
     std::optional<T> value_;
 };
 
+/// Mutual exclusion between coroutines of one core thread, first come first served.
+class async_mutex {
+  public:
+    explicit async_mutex(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+
+    class [[nodiscard]] guard {
+      public:
+        explicit guard(async_mutex* owner) : owner_(owner) {}
+        guard(guard&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)) {}
+        guard& operator=(guard&&) = delete;
+        ~guard() {
+            if (owner_ != nullptr) owner_->unlock();
+        }
+
+      private:
+        async_mutex* owner_;
+    };
+    awaitable<guard> lock();
+
+  private:
+    void unlock();
+
+    asio::any_io_executor executor_;
+    std::list<std::shared_ptr<event>> waiters_;
+    bool locked_ = false;
+};
+
 /// Runs `work` (a callable returning awaitable<T>) on the core thread and blocks this other thread until it is done.
 /// REQUIRES: the caller is not the core thread. Exceptions are carried over.
 template <typename Work>
