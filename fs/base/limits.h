@@ -14,6 +14,7 @@ inline constexpr std::size_t sub_block_step = 16;      // a short unit's sub-blo
 inline constexpr std::size_t chunk_size_max = 4U << 20U;  // secret bytes of one chunk
 inline constexpr std::size_t chunk_piece_count_max = 1024;
 inline constexpr std::size_t codeword_payload_size_max = 4U << 20U;  // one AMD codeword (journal record piece)
+inline constexpr std::size_t schedule_count_max = 512;      // XOR programs kept (one per scheme and subset of shares)
 
 // Share store
 inline constexpr std::size_t sector_size = 4096;
@@ -24,6 +25,11 @@ inline constexpr std::size_t remove_count_max = 4096;
 inline constexpr std::size_t record_chunk_count_max = 65536;  // chunks that one journal record names
 inline constexpr std::size_t record_share_size_max = 6U << 20U;
 inline constexpr std::size_t pin_count_max = 4096;
+inline constexpr std::size_t share_size_max = 5U << 20U;          // sum of a share's pieces (a chunk and its padding)
+inline constexpr std::size_t share_side_size_max = 512U << 10U;   // tags and hashes of a share
+inline constexpr std::size_t share_head_size_fixed = 256;         // of a stored share, before its tables and side
+inline constexpr std::size_t remove_part_count_max = 65536;       // removals, pieces and side ranges of one request
+inline constexpr std::uint32_t pin_ttl_max_ms = 600'000;
 
 // Wire
 inline constexpr std::size_t message_size_max = 9U << 20U;
@@ -41,6 +47,18 @@ inline constexpr std::size_t pad_window_size_min = 64U << 10U;
 inline constexpr std::size_t pad_window_size_max = 64U << 20U;
 inline constexpr std::size_t pad_block_size_max = 1U << 30U;
 inline constexpr std::uint32_t key_wait_timeout_ms = 30'000;
+
+// Metadata
+inline constexpr std::size_t metadata_file_name_size_max = 255;
+inline constexpr std::size_t metadata_file_size_max = 1U << 30U;      // one log or MANIFEST of RocksDB, kept in memory
+inline constexpr std::size_t table_chunk_payload_size_max = 2U << 20U;  // table file bytes collected before they are put
+inline constexpr std::size_t table_chunk_count_max = 1024;            // chunks of one table file
+inline constexpr std::size_t edit_batch_size_min = 64U << 10U;        // take_edits' least size_max: any edit but an append fits
+
+// Configuration
+inline constexpr std::size_t config_size_max = 1U << 20U;
+inline constexpr std::size_t config_text_size_max = 4096;  // one string
+inline constexpr std::size_t access_entry_count_max = 4096;
 
 // Memory
 inline constexpr std::size_t buffer_recycle_size_max = 192U << 20U;
