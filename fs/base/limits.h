@@ -47,12 +47,29 @@ inline constexpr std::size_t pad_window_size_min = 64U << 10U;
 inline constexpr std::size_t pad_window_size_max = 64U << 20U;
 inline constexpr std::size_t pad_block_size_max = 1U << 30U;
 inline constexpr std::uint32_t key_wait_timeout_ms = 30'000;
+inline constexpr std::size_t site_name_size_max = 63;
+inline constexpr std::size_t pad_block_size_min = 64U << 10U;
+inline constexpr std::size_t pad_stream_count_max = 256;            // per keyd: both directions of its links, and random
+inline constexpr std::size_t pad_block_count_max = 16'384;          // blocks that a keyd holds at once
+inline constexpr std::size_t pad_block_id_count_max = 4U << 20U;    // block ids that a keyd remembers for ever (16 bytes each)
+inline constexpr std::size_t pad_handout_history_max = 32'768;      // hand-outs that a ledger keeps for the audit
+inline constexpr std::size_t pad_stale_block_count_max = 64;        // old blocks of a stream kept for their unspent rests
+inline constexpr std::size_t hello_slots_kept_by_sender = 1024;     // of used-up blocks, per stream
+inline constexpr std::size_t hello_slots_kept_by_receiver = 4096;   // more, so that the sender rarely names one that is gone
+inline constexpr std::size_t ledger_record_size_max = 64U << 10U;
+inline constexpr std::size_t ledger_size_before_compaction_min = 1U << 20U;
+inline constexpr std::size_t keyd_message_size_max = 128U << 10U;
+inline constexpr std::size_t keyd_client_count_max = 64;
+inline constexpr std::size_t keyd_requests_in_flight_max = 64;      // per client
+inline constexpr std::size_t keyd_waiting_claims_max = 256;         // per keyd
+inline constexpr std::size_t keyd_window_bytes_max = 2048ULL << 20U;  // handed out and not released, per keyd
 
 // Metadata
 inline constexpr std::size_t metadata_file_name_size_max = 255;
 inline constexpr std::size_t metadata_file_size_max = 1U << 30U;      // one log or MANIFEST of RocksDB, kept in memory
 inline constexpr std::size_t table_chunk_payload_size_max = 2U << 20U;  // table file bytes collected before they are put
 inline constexpr std::size_t table_chunk_count_max = 1024;            // chunks of one table file
+inline constexpr std::size_t metadata_memory_min = 24U << 20U;         // of one database: write buffers, logs, block cache
 inline constexpr std::size_t edit_batch_size_min = 64U << 10U;        // take_edits' least size_max: any edit but an append fits
 
 // Configuration
