@@ -31,6 +31,15 @@ inline constexpr std::size_t share_head_size_fixed = 256;         // of a stored
 inline constexpr std::size_t remove_part_count_max = 65536;       // removals, pieces and side ranges of one request
 inline constexpr std::uint32_t pin_ttl_max_ms = 600'000;
 
+inline constexpr std::size_t record_edit_size_max = 3U << 20U;      // edits in one journal record; more makes several
+inline constexpr std::size_t journal_size_snapshot = 16U << 20U;    // payload bytes after which a snapshot is due
+inline constexpr std::size_t snapshot_log_size_max = 2U << 20U;     // a larger live log is flushed to tables first
+inline constexpr std::uint32_t snapshot_wait_ms = 30'000;
+inline constexpr std::uint32_t removal_delay_ms = 10'000;  // followers may still read what a commit freed
+inline constexpr std::uint32_t heartbeat_interval_ms = 2'000;
+inline constexpr std::uint32_t site_return_interval_ms = 500;
+inline constexpr std::size_t reap_batch_count_max = 4096;
+
 // Wire
 inline constexpr std::size_t message_size_max = 9U << 20U;
 inline constexpr std::size_t frame_payload_size_max = 256U << 10U;

@@ -1,0 +1,149 @@
+#include "fs/volume/metadata_db.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/file_system.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
+#include <rocksdb/table.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "fs/base/limits.h"
+#include "fs/volume/metadata_file_system.h"
+
+namespace warifu {
+namespace {
+
+constexpr int write_buffer_count = 3;
+constexpr std::size_t write_buffer_size_min = 1U << 20U;
+constexpr std::size_t write_buffer_size_max = 8U << 20U;
+constexpr std::size_t cache_shard_size_min = 8U << 20U;
+constexpr std::size_t table_size_target = 8U << 20U;
+
+/// Remembers the background error that RocksDB is in.
+class error_watch final : public rocksdb::EventListener {
+  public:
+    void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status* status) override {
+        const std::lock_guard lock(mutex_);
+        current_ = error(errc::io_error, status->ToString());
+    }
+    void OnErrorRecoveryEnd(const rocksdb::BackgroundErrorRecoveryInfo& info) override {
+        const std::lock_guard lock(mutex_);
+        if (info.new_bg_error.ok()) {
+            current_.reset();
+        } else {
+            current_ = error(errc::io_error, info.new_bg_error.ToString());
+        }
+    }
+    std::optional<error> current() const {
+        const std::lock_guard lock(mutex_);
+        return current_;
+    }
+    void clear() {
+        const std::lock_guard lock(mutex_);
+        current_.reset();
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::optional<error> current_;  // guarded by mutex_
+};
+
+error_watch* watch_of(rocksdb::DB& db) {
+    for (const auto& listener : db.GetDBOptions().listeners) {
+        if (auto* watch = dynamic_cast<error_watch*>(listener.get())) return watch;
+    }
+    return nullptr;
+}
+
+rocksdb::CompressionType compression() {
+    const auto supported = rocksdb::GetSupportedCompressions();
+    return std::ranges::find(supported, rocksdb::kLZ4Compression) != supported.end() ? rocksdb::kLZ4Compression
+                                                                                     : rocksdb::kNoCompression;
+}
+
+std::shared_ptr<rocksdb::Cache> make_block_cache(std::size_t size) {
+    // Strict: pinned blocks cannot push it over its bound. A shard must then hold all that its readers pin at one time.
+    int shard_bits = 0;
+    while (shard_bits < 4 && (size >> (shard_bits + 1)) >= cache_shard_size_min) ++shard_bits;
+    return rocksdb::NewLRUCache(size, shard_bits, true, 0.2);
+}
+
+rocksdb::BlockBasedTableOptions table_options(std::shared_ptr<rocksdb::Cache> cache) {
+    rocksdb::BlockBasedTableOptions table;
+    table.block_cache = std::move(cache);
+    table.cache_index_and_filter_blocks = true;
+    table.cache_index_and_filter_blocks_with_high_priority = true;
+    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    table.optimize_filters_for_memory = true;
+    table.block_size = 8U << 10U;
+    table.format_version = 5;
+    return table;
+}
+
+}  // namespace
+
+rocksdb::Options metadata_db_options(metadata_files& files, std::size_t memory, metadata_db_mode mode) {
+    memory = std::max(memory, metadata_memory_min);
+    rocksdb::Options options;
+    options.env = files.env();
+    options.info_log = make_null_logger();
+    options.listeners.push_back(std::make_shared<error_watch>());
+    options.create_if_missing = mode == metadata_db_mode::create;
+    options.error_if_exists = mode == metadata_db_mode::create;
+    options.paranoid_checks = true;
+    options.manual_wal_flush = true;
+    options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+
+    // Each write buffer's log is in memory too, so a buffer counts twice.
+    options.write_buffer_size = std::clamp(memory / 16, write_buffer_size_min, write_buffer_size_max);
+    options.max_write_buffer_number = write_buffer_count;
+    const std::size_t buffers = 2 * write_buffer_count * options.write_buffer_size;
+    auto cache = files.block_cache([&] { return make_block_cache(memory - buffers); });
+    options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table_options(std::move(cache))));
+
+    options.compression = compression();
+    options.target_file_size_base = table_size_target;
+    options.max_bytes_for_level_base = 4 * options.write_buffer_size;
+    options.level_compaction_dynamic_level_bytes = true;
+    options.max_background_jobs = 2;
+    options.max_open_files = -1;  // a follower must keep what it has open; tables are few
+    options.max_file_opening_threads = 4;
+    options.skip_stats_update_on_db_open = true;  // opening reads only what it needs
+    options.stats_dump_period_sec = 0;
+    options.stats_persist_period_sec = 0;
+    return options;
+}
+
+result<std::unique_ptr<rocksdb::DB>> open_metadata_db(metadata_files& files, std::size_t memory, metadata_db_mode mode) {
+    const auto options = metadata_db_options(files, memory, mode);
+    const std::string path = metadata_files::root_directory();
+    const bool there = files.file_system()->FileExists(path + "/CURRENT", {}, nullptr).ok();
+    if (mode == metadata_db_mode::create && there) return fail(errc::exists, "there is a metadata database already");
+    if (mode != metadata_db_mode::create && !there) return fail(errc::not_found, "there is no metadata database");
+    rocksdb::DB* db = nullptr;
+    rocksdb::Status status;
+    switch (mode) {
+        case metadata_db_mode::create:
+        case metadata_db_mode::write: status = rocksdb::DB::Open(options, path, &db); break;
+        case metadata_db_mode::read_only: status = rocksdb::DB::OpenForReadOnly(options, path, &db); break;
+    }
+    if (!status.ok()) return fail(errc::io_error, "cannot open the metadata: " + status.ToString());
+    return std::unique_ptr<rocksdb::DB>(db);
+}
+
+std::optional<error> metadata_db_error(rocksdb::DB& db) {
+    const auto* watch = watch_of(db);
+    return watch == nullptr ? std::nullopt : watch->current();
+}
+
+result<void> resume_metadata_db(rocksdb::DB& db) {
+    const auto status = db.Resume();
+    if (!status.ok()) return fail(errc::io_error, status.ToString());
+    if (auto* watch = watch_of(db)) watch->clear();
+    return {};
+}
+
+}  // namespace warifu
