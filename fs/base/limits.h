@@ -40,6 +40,19 @@ inline constexpr std::uint32_t heartbeat_interval_ms = 2'000;
 inline constexpr std::uint32_t site_return_interval_ms = 500;
 inline constexpr std::size_t reap_batch_count_max = 4096;
 
+// Sector store
+inline constexpr std::size_t extent_count_max = 256;              // runs of sectors that one share or record lies in
+inline constexpr std::size_t device_in_flight_max = 64;           // transfers given to the kernel at once
+inline constexpr std::size_t erase_step_size = 1U << 20U;         // one zero write
+inline constexpr std::size_t log_batch_size_max = 256U << 10U;    // one log write; less in small stores
+inline constexpr std::size_t record_inline_size_max = 8U << 10U;  // larger records lie outside of the log
+inline constexpr std::size_t record_inline_total_max = 32U << 20U;  // memory for records in the log; then outside as well
+inline constexpr std::size_t store_chunk_count_max = 8U << 20U;   // index entries of a store, about 220 bytes each
+inline constexpr std::size_t store_volume_count_max = 1024;
+inline constexpr std::size_t head_cache_size_max = 32U << 20U;    // share heads kept in memory
+inline constexpr std::uint64_t store_size_min = 4U << 20U;
+inline constexpr std::uint64_t store_size_max = 1ULL << 50U;
+
 // Wire
 inline constexpr std::size_t message_size_max = 9U << 20U;
 inline constexpr std::size_t frame_payload_size_max = 256U << 10U;
@@ -50,6 +63,23 @@ inline constexpr std::uint32_t greeting_timeout_ms = 5'000;
 inline constexpr std::uint32_t request_timeout_ms = 10'000;
 inline constexpr std::uint32_t reconnect_delay_min_ms = 100;
 inline constexpr std::uint32_t reconnect_delay_max_ms = 2'000;
+inline constexpr std::size_t message_fields_size_max = 2U << 20U;         // of message_size_max; the rest is payload
+inline constexpr std::size_t response_size_max = 8704U << 10U;            // fields and payload that a request may ask for
+inline constexpr std::size_t connection_bytes_in_flight_max = 32U << 20U;  // requests and their largest responses
+inline constexpr std::size_t interactive_message_size_max = 64U << 10U;    // larger puts and gets yield to smaller ones
+inline constexpr std::size_t channel_window_size_min = 256U << 10U;        // pad window of a fresh connection
+inline constexpr std::size_t channel_window_size_max = 16U << 20U;         // ... of a busy one
+inline constexpr std::size_t channel_control_reserve = 8U << 10U;          // confirmed pad that data never uses
+inline constexpr std::size_t channel_windows_held_max = 64;                // per direction and connection, confirmed
+inline constexpr unsigned window_offers_refused_max = 16;                  // in a row, then the connection is given up
+inline constexpr std::uint32_t write_stall_timeout_ms = 10'000;            // without progress, then the connection is dead
+inline constexpr std::uint32_t server_key_wait_timeout_ms = 8'000;         // then a response becomes no_key
+inline constexpr std::size_t greeting_message_size_max = 512;
+inline constexpr std::size_t error_text_size_max = 512;
+inline constexpr std::size_t identity_text_size_max = 256;                 // a machine or boot id in a heartbeat
+inline constexpr std::size_t volume_spec_size_max = 64U << 10U;
+inline constexpr std::size_t status_connection_count_max = 1024;
+inline constexpr std::size_t connection_count_per_site_max = 64;
 
 // Keys
 inline constexpr std::size_t pad_window_size_min = 64U << 10U;

@@ -37,7 +37,7 @@ result<path_fs::path> take_path(const json_node& node, std::string_view key, con
 
 result<std::string> take_site_name(const json_node& node) {
     TRY(auto name, node.text(config_text_size_max));
-    if (!is_site_name(name))
+    if (!valid_site_name(name))
         return fail(node.complaint("expected a site name: 1 to 64 of a-z, 0-9, '.', '_', '-', a letter or digit first"));
     return name;
 }
@@ -165,7 +165,7 @@ std::string to_text(const endpoint& e) {
     return brackets ? fmt::format("[{}]:{}", e.host, e.port) : fmt::format("{}:{}", e.host, e.port);
 }
 
-bool is_site_name(std::string_view text) {
+bool valid_site_name(std::string_view text) {
     const auto word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
     return !text.empty() && text.size() <= 64 && word(text.front()) &&
            std::ranges::all_of(text, [&](char c) { return word(c) || c == '.' || c == '_' || c == '-'; });

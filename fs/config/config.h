@@ -26,7 +26,7 @@ result<endpoint> parse_endpoint(std::string_view text);
 std::string to_text(const endpoint& e);
 
 /// A site name: 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first a letter or digit. It becomes part of file names.
-bool is_site_name(std::string_view text);
+bool valid_site_name(std::string_view text);
 
 struct keyd_config {
     std::filesystem::path socket;  // where mounts and the share server ask for key
