@@ -21,6 +21,7 @@
 #include "fs/base/random.h"
 #include "fs/metadata/name_space.h"
 #include "fs/sharing/scheme.h"
+#include "fs/volume/membership.h"
 
 namespace warifu {
 
@@ -44,8 +45,6 @@ struct volume_options {
     std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;  // of a new volume
 };
 
-enum class site_role : std::uint8_t { down, learner, member };
-
 struct volume_status {
     volume_id id;
     unsigned threshold = 0, site_count = 0;
@@ -66,8 +65,15 @@ struct volume_status {
     std::uint64_t random_bytes = 0, journal_bytes = 0, snapshots = 0;
 };
 
-/// Edits of the namespace taken at one instant (see capture()). Move-only.
-class captured_edits;
+/// Edits of the namespace taken at one instant (see capture()). Each volume derives its own, so that callers can hold one without
+/// knowing what is in it.
+class captured_edits {
+  public:
+    captured_edits() = default;
+    captured_edits(const captured_edits&) = delete;
+    captured_edits& operator=(const captured_edits&) = delete;
+    virtual ~captured_edits() = default;
+};
 
 class volume {
   public:
@@ -102,6 +108,10 @@ class volume {
     virtual result<void> check_writable() const = 0;
     /// Takes every edit that the namespace made so far. REQUIRES names_lock() held. Blocks for memory-speed work only.
     virtual std::unique_ptr<captured_edits> capture() = 0;
+    /// Takes back edits whose commit was not tried because a put that they need failed: the next capture() starts with them, so that
+    /// they and the edits that mend them become durable in one record. REQUIRES names_lock() held and no capture() since. Returns
+    /// the edits when the volume cannot take them (the caller then never commits again), null when it did.
+    virtual std::unique_ptr<captured_edits> give_back(std::unique_ptr<captured_edits> edits) { return edits; }
 
     // ---- core thread ----
     /// Splits `pieces` (secret bytes, 1 .. chunk_piece_count_max pieces, chunk_size() bytes at most together) on a worker and puts
@@ -111,11 +121,15 @@ class volume {
 
     /// Secret bytes [offset, offset + size) of the piece that `where` names (offset counts from the piece's start), verified.
     /// Errors: missing_shares, bad_tag (no k good shares), timed_out.
-    virtual task<buffer> read(extent where, std::uint32_t offset, std::uint32_t size) = 0;
+    virtual task<slice> read(extent where, std::uint32_t offset, std::uint32_t size) = 0;
 
     /// Appends the edits, naming `chunks` (those put since the last commit), and returns when they are durable at every member
     /// of the view. One at a time. After an error the volume is read-only and keeps saying why.
     virtual task<> commit(std::unique_ptr<captured_edits> edits, std::vector<chunk_id> chunks) = 0;
+
+    /// The volume calls `ask` (core thread) when it needs a commit although nothing may have changed (a snapshot for a returning
+    /// site): the owner then captures and commits soon. Set once, before the first commit.
+    virtual void set_commit_wanted(std::function<void()> ask) = 0;
 
     /// Stops background work (heal, reaper, heartbeat) and closes RocksDB. What was not committed is lost: commit first.
     virtual task<> close() = 0;
