@@ -111,6 +111,21 @@ inline constexpr std::size_t table_chunk_count_max = 1024;            // chunks 
 inline constexpr std::size_t metadata_memory_min = 24U << 20U;         // of one database: write buffers, logs, block cache
 inline constexpr std::size_t edit_batch_size_min = 64U << 10U;        // take_edits' least size_max: any edit but an append fits
 
+// Files
+inline constexpr std::size_t chunk_puts_in_flight_max = 6;
+inline constexpr std::size_t dirty_run_count_max = 1024;              // per file; more join the namespace at once
+inline constexpr std::size_t read_block_size = 1U << 20U;             // about what one read-ahead request fetches
+inline constexpr std::size_t read_fetches_in_flight_max = 64;         // read-ahead blocks being fetched, all readers together
+inline constexpr std::size_t packed_pieces_ahead_max = 64;            // neighbours fetched when small files are read in order
+inline constexpr std::uint64_t copy_range_size_max = 256ULL << 20U;   // of one copy_file_range
+inline constexpr std::size_t orphan_step_extents = 512;               // freed in one hold of the namespace lock
+
+// Mount
+inline constexpr std::size_t fuse_request_size_max = 1U << 20U;
+inline constexpr unsigned fuse_background_max = 64;
+inline constexpr unsigned fuse_threads_max = 10;
+inline constexpr std::size_t directory_batch_count = 128;             // entries asked of the namespace at once
+
 // Configuration
 inline constexpr std::size_t config_size_max = 1U << 20U;
 inline constexpr std::size_t config_text_size_max = 4096;  // one string
