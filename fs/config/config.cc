@@ -15,8 +15,6 @@ namespace {
 namespace path_fs = std::filesystem;
 
 constexpr std::uint64_t version_current = 1;
-constexpr std::uint64_t store_size_min = 16ULL << 20U;
-constexpr std::uint64_t store_size_max = 1ULL << 50U;
 
 path_fs::path directory_of(const path_fs::path& file) {
     return file.has_parent_path() ? file.parent_path() : path_fs::path(".");

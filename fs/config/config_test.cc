@@ -132,7 +132,7 @@ TEST(site_config, every_bad_value_names_file_and_path) {
         {"/server/store", ordered_json::array(), "$.server.store: expected a string"},
         {"/server/store_size", gone, "$.server.store_size: missing"},
         {"/server/store_size", "1G", "$.server.store_size: expected an integer"},
-        {"/server/store_size", 4096, "$.server.store_size: expected an integer from 16777216"},
+        {"/server/store_size", 4096, "$.server.store_size: expected an integer from 4194304"},
         {"/server/access", gone, "$.server.access: missing"},
         {"/server/acess", "x", "$.server.acess: unknown key"},
         {"/links", gone, "$.links: missing"},
