@@ -1,0 +1,79 @@
+#pragma once
+// Chunks across the sites: split and put at every member, read from any k and verify, rebuild one site's share.
+//
+// Core thread unless said. Splitting and reconstruction run on the worker pool.
+
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/async/fan_out.h"
+#include "fs/sharing/chunk_codec.h"
+#include "fs/volume/membership.h"
+
+namespace warifu {
+
+/// Payload bytes of one piece of a table file: with its codeword's overhead about 32 KiB of whole sharing units.
+std::uint32_t metadata_piece_payload_size(const scheme& shape);
+
+struct chunk_io_counters {
+    std::uint64_t chunks_put = 0, reads = 0, hedged_reads = 0, lies = 0, random_bytes = 0;
+};
+
+class chunk_io {
+  public:
+    using random_factory = std::function<std::unique_ptr<random_source>()>;
+    chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool, random_factory random);
+
+    /// The secret points of an epoch whose chunks may be met. Any thread.
+    void add_keys(const epoch_keys& keys);
+    std::unique_ptr<random_source> make_random() const { return random_(); }
+
+    /// Splits on a worker and puts the shares at every member; returns when each member has them or was dropped. The shares stay in
+    /// memory until committed() so that a site that lost them can be given them again. Waits (and says so in
+    /// membership::waiting_for) while a site lacks space or key.
+    task<> put(chunk_id id, chunk_kind kind, std::vector<slice> pieces);
+    /// Puts these uncommitted chunks once more at a site.
+    awaitable<void> put_again(share_index site, std::vector<chunk_id> chunks);
+    /// A record that names these chunks is durable.
+    void committed(const std::vector<chunk_id>& chunks);
+
+    /// Bytes [offset, offset + size) of the piece, verified (metadata: any range of the payload, verified as a whole).
+    /// Asks the k fastest members, hedges after a while, names and avoids liars. Errors: missing_shares, bad_tag.
+    task<slice> read(piece_ref piece, std::uint32_t offset, std::uint32_t size);
+
+    /// Rebuilds the share of `target` from k members, checks it against the chunk's hashes and puts it there.
+    /// not_found: the chunk is not at the members (it died meanwhile, or is still on its way).
+    task<> heal_chunk(share_index target, chunk_id id, chunk_kind kind);
+
+    const scheme& sharing() const { return shape_; }
+    chunk_io_counters counters() const { return counters_; }
+
+  private:
+    struct pending_chunk;
+    struct read_job;
+    using keys_ref = std::shared_ptr<const chunk_keys>;
+    result<keys_ref> keys_of(const ballot& epoch) const;
+    result<std::shared_ptr<pending_chunk>> split(chunk_id id, chunk_kind kind, const std::vector<slice>& pieces) const;
+    task<> put_at_member(share_index site, std::shared_ptr<pending_chunk> chunk);
+    task<> put_at_learner(share_index site, std::shared_ptr<pending_chunk> chunk);
+    std::vector<share_index> by_latency() const;
+    task<std::vector<slice>> timed_get(share_index site, chunk_id chunk, std::vector<share_range> ranges);
+    task<slice> open_answers(std::shared_ptr<read_job> job, std::map<std::size_t, result<std::vector<slice>>>& answers);
+    struct fetched_whole;
+    task<fetched_whole> fetch_whole(share_index site, chunk_id id);
+    task<> put_healed(share_index target, chunk_id id, chunk_share share, policy_id policy);
+
+    membership& members_;
+    const scheme shape_;
+    const volume_id volume_;
+    asio::thread_pool& pool_;
+    random_factory random_;
+    mutable std::mutex keys_mutex_;
+    std::map<ballot, keys_ref> keys_;  // guarded by keys_mutex_
+    std::unordered_map<chunk_id, std::shared_ptr<pending_chunk>> uncommitted_;
+    chunk_io_counters counters_;
+};
+
+}  // namespace warifu

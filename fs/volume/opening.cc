@@ -1,0 +1,292 @@
+// Opening and creating a volume: who may write, what the journal holds, which view goes on.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "fs/volume/volume_impl.h"
+
+namespace warifu {
+namespace {
+
+constexpr std::uint32_t journal_read_size = 4U << 20U;
+constexpr std::uint32_t live_writer_age_ms = 10'000;
+
+std::string names_of(const std::vector<volume_site>& sites, const auto& wanted) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < sites.size(); ++i)
+        if (wanted(share_index{static_cast<std::uint8_t>(i)})) names.push_back(sites[i].name);
+    return fmt::format("{}", fmt::join(names, ", "));
+}
+
+task<std::vector<journal_entry>> read_whole_journal(std::shared_ptr<share_store> store) {
+    std::vector<journal_entry> all;
+    std::uint64_t from = 0;
+    for (;;) {
+        auto part = co_await store->read_journal(from, journal_read_size);
+        if (!part) co_return fail(std::move(part).error());
+        if (part->empty()) co_return all;
+        for (journal_entry& entry : *part) {
+            if (!all.empty() && entry.sequence <= all.back().sequence)
+                co_return fail(errc::bad_format, "a journal that does not ascend");
+            all.push_back(std::move(entry));
+        }
+        from = all.back().sequence + 1;
+    }
+}
+
+}  // namespace
+
+awaitable<volume_impl::site_states> volume_impl::ask_states() {
+    fan_out<store_state> calls(members_.executor);
+    for (site_link& link : members_.sites) {
+        if (link.store == nullptr) {
+            link.reason = "not used";
+            continue;
+        }
+        calls.start(link.index.value, link.store->state());
+    }
+    co_await calls.wait_all();
+    site_states states;
+    for (auto& [site, answer] : calls.done()) {
+        site_link& link = members_.sites[site];
+        if (answer) {
+            link.incarnation = answer->incarnation;
+            link.capacity = answer->capacity;
+            link.free = answer->free;
+            states.emplace(link.index, std::move(*answer));
+        } else {
+            link.reason = answer.error().message();
+        }
+    }
+    co_return states;
+}
+
+result<void> volume_impl::check_live_writer(const site_states& states) const {
+    if (options_.takeover) return {};
+    for (const auto& [site, state] : states) {
+        const auto& beat = state.heartbeat;
+        if (!beat || beat->age_ms >= live_writer_age_ms || is_dead(beat->writer)) continue;
+        if (beat->authority < state.promised) continue;  // already displaced
+        return fail(errc::busy, fmt::format("the volume is being written by process {} on machine {} (takeover displaces it)",
+                                            beat->writer.pid, beat->writer.machine));
+    }
+    return {};
+}
+
+/// Draws a ballot above everything seen and gets it promised; sites that do not promise leave `states`.
+task<> volume_impl::take_authority(site_states& states) {
+    std::uint64_t counter = 0;
+    for (const auto& [site, state] : states)
+        counter = std::max({counter, state.promised.counter, state.journal.last_epoch.counter});
+    ballot mine;
+    mine.counter = counter + 1;
+    mine.nonce = kernel_random_u64();
+    fan_out<void> calls(members_.executor);
+    for (const auto& [site, state] : states) calls.start(site.value, members_.site(site).store->promise(mine));
+    co_await calls.wait_all();
+    for (auto& [site, answer] : calls.done()) {
+        if (answer) continue;
+        site_link& link = members_.sites[site];
+        link.reason = answer.error().message();
+        states.erase(link.index);
+    }
+    const unsigned needed = promise_count_min(members_.threshold, members_.site_count);
+    if (states.size() < needed)
+        co_return fail(errc::missing_shares,
+                       fmt::format("{} of {} sites promise, writing needs {}; missing: {}", states.size(),
+                                   members_.site_count, needed,
+                                   names_of(options_.sites, [&](share_index i) { return !states.contains(i); })));
+    members_.authority = mine;
+    co_return result<void>();
+}
+
+awaitable<std::vector<site_journal>> volume_impl::read_journals(const site_states& states) {
+    fan_out<std::vector<journal_entry>> calls(members_.executor);
+    for (const auto& [site, state] : states) calls.start(site.value, read_whole_journal(members_.site(site).store));
+    co_await calls.wait_all();
+    std::vector<site_journal> journals;
+    for (auto& [site, answer] : calls.done()) {
+        site_link& link = members_.sites[site];
+        if (!answer) {
+            link.reason = answer.error().message();
+            continue;
+        }
+        site_journal journal;
+        journal.site = link.index;
+        journal.incarnation = link.incarnation;
+        journal.entries = std::move(*answer);
+        journals.push_back(std::move(journal));
+    }
+    co_return journals;
+}
+
+result<void> volume_impl::check_description(const volume_description& found) const {
+    const volume_description wanted = description();
+    if (found == wanted) return {};
+    if (found.id != wanted.id) return fail(errc::bad_argument, "the sites hold another volume");
+    return fail(errc::bad_argument,
+                fmt::format("the volume is {}-of-{} over sites {}; the configuration says {}-of-{} over {}", found.threshold,
+                            found.sites.size(), fmt::join(found.sites, ", "), wanted.threshold, wanted.sites.size(),
+                            fmt::join(wanted.sites, ", ")));
+}
+
+/// The sites of the last view that answered with the incarnation it names are the view that goes on.
+task<> volume_impl::settle_view(const history& past, const site_states& states) {
+    view next;
+    next.number = past.last_view.number + 1;
+    for (const view_member& member : past.last_view.members) {
+        const auto answer = states.find(member.site);
+        if (answer == states.end()) continue;
+        if (answer->second.incarnation != member.incarnation) {
+            members_.site(member.site).reason = "its store is not the one that the volume knows";
+            continue;
+        }
+        next.members.push_back(member);
+    }
+    const unsigned needed = options_.mode == open_mode::write ? view_size_min(members_.threshold, members_.site_count)
+                                                              : members_.threshold;
+    if (next.members.size() < needed)
+        co_return fail(errc::missing_shares,
+                       fmt::format("{} of the sites that hold the newest state answer, {} are needed; missing: {}",
+                                   next.members.size(), needed, names_of(options_.sites, [&](share_index i) {
+                                       return past.last_view.has(i) && !next.has(i);
+                                   })));
+    for (const view_member& member : next.members) members_.site(member.site).role = site_role::member;
+    members_.current = next;
+    co_return result<void>();
+}
+
+/// Every member gets the records from the last snapshot on that it lacks, bit for bit; what it has beyond the head goes when the
+/// opening record replaces it. A member that cannot take them leaves the view.
+task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
+    for (const site_journal& journal : journals) {
+        if (!members_.current.has(journal.site)) continue;
+        const bool has_start = std::ranges::any_of(
+            journal.entries, [&](const journal_entry& e) { return e.sequence == past.records.front().sequence; });
+        bool restart = !has_start;
+        for (const kept_record& kept : past.records) {
+            if (kept.shares.contains(journal.site) && !restart) continue;
+            std::map<share_index, bytes_view> sources;
+            for (const auto& [site, share] : kept.shares) sources[site] = share.view();
+            journal_entry entry;
+            entry.sequence = kept.sequence;
+            entry.epoch = kept.epoch;
+            entry.chunks = kept.chunks;
+            if (const auto own = kept.shares.find(journal.site); own != kept.shares.end()) {
+                entry.share = own->second;
+            } else {
+                CO_TRY(entry.share, codec_.rebuild(journal.site, sources));
+            }
+            const auto done = co_await journal_->copy_entry(journal.site, std::move(entry), restart);
+            restart = false;
+            if (done) continue;
+            if (!members_.drop(journal.site, done.error().message())) co_return done;
+            break;
+        }
+    }
+    co_return result<void>();
+}
+
+epoch_keys volume_impl::fresh_keys() const {
+    epoch_keys keys;
+    keys.epoch = members_.authority;
+    fill_kernel_random(keys.tag_point);
+    fill_kernel_random(keys.hash_point);
+    return keys;
+}
+
+task<> volume_impl::write_opening(const history& past) {
+    epochs_ = past.epochs;
+    epochs_.push_back(fresh_keys());
+    for (const epoch_keys& keys : epochs_) chunks_.add_keys(keys);
+    members_.view_dirty = true;
+    journal_record opening;
+    opening.epochs.push_back(epochs_.back());
+    co_return co_await journal_->append(std::move(opening), {});
+}
+
+/// Replays the kept records into the metadata files and opens RocksDB on them, on a worker.
+task<> volume_impl::load(const history& past) {
+    files_ = std::make_unique<metadata_files>(*this, files_options());
+    for (const kept_record& kept : past.records) {
+        if (!kept.record.edits.empty()) CO_TRY_VOID(files_->load_edits(kept.record.edits));
+    }
+    for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
+    const auto mode = options_.mode == open_mode::write ? metadata_db_mode::write : metadata_db_mode::read_only;
+    auto opened = co_await run_in(pool_, [this, mode]() -> result<void> {
+        TRY(db_, open_metadata_db(*files_, options_.memory_size, mode));
+        names_ = std::make_unique<name_space>(*db_);
+        return names_->open();
+    });
+    co_return opened;
+}
+
+task<> volume_impl::open_existing() {
+    site_states states = co_await ask_states();
+    if (states.size() < members_.threshold) {
+        std::string why;
+        for (const site_link& link : members_.sites)
+            if (!states.contains(link.index)) why += fmt::format("; {}: {}", link.name, link.reason);
+        co_return fail(errc::missing_shares, fmt::format("{} of {} sites answer, {} are needed{}", states.size(),
+                                                         members_.site_count, members_.threshold, why));
+    }
+    const bool writing = options_.mode == open_mode::write;
+    if (writing) {
+        CO_TRY_VOID(check_live_writer(states));
+        CO_TRY_VOID(co_await take_authority(states));
+    }
+    const std::vector<site_journal> journals = co_await read_journals(states);
+    CO_TRY(const history past, rebuild_history(codec_, journals));
+    CO_TRY_VOID(check_description(past.description));
+    CO_TRY_VOID(co_await settle_view(past, states));
+    for (const share_index liar : past.liars) members_.site(liar).reason = "its journal contradicts the others";
+    if (past.disputed) {
+        disputed_ = "head disputed: " + *past.disputed;
+        members_.lose_authority(disputed_);
+    }
+    journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, past.head());
+    if (writing && !past.disputed) {
+        CO_TRY_VOID(co_await restore_tail(past, journals));
+        CO_TRY_VOID(co_await write_opening(past));
+    } else {
+        options_.mode = open_mode::read_only;
+        epochs_ = past.epochs;
+        for (const epoch_keys& keys : epochs_) chunks_.add_keys(keys);
+    }
+    CO_TRY_VOID(co_await load(past));
+    start_upkeep();
+    co_return result<void>();
+}
+
+task<> volume_impl::create_fresh() {
+    site_states states = co_await ask_states();
+    if (states.size() < members_.site_count)
+        co_return fail(errc::missing_shares,
+                       "creating a volume needs every site; missing: " +
+                           names_of(options_.sites, [&](share_index i) { return !states.contains(i); }));
+    for (const auto& [site, state] : states)
+        if (state.journal.last != 0)
+            co_return fail(errc::exists, fmt::format("{} already holds this volume", members_.site(site).name));
+    CO_TRY_VOID(co_await take_authority(states));
+    for (site_link& link : members_.sites) members_.admit(link.index);
+    epochs_.push_back(fresh_keys());
+    chunks_.add_keys(epochs_.back());
+    journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, 0);
+    files_ = std::make_unique<metadata_files>(*this, files_options());
+    const auto made = co_await run_in(pool_, [this]() -> result<void> {
+        TRY(db_, open_metadata_db(*files_, options_.memory_size, metadata_db_mode::create));
+        names_ = std::make_unique<name_space>(*db_);
+        TRY_VOID(names_->format(options_.root_mode, options_.root_uid, options_.root_gid, time_stamp::now()));
+        if (!db_->FlushWAL(false).ok()) return fail(errc::io_error, "the metadata log cannot be written");
+        return {};
+    });
+    if (!made) co_return made;
+    const auto lock = co_await journal_->commit_lock().lock();
+    while (files_->has_edits()) files_->take_edits(record_edit_size_max);
+    const byte_vector state = files_->snapshot();
+    co_return co_await append_snapshot(state, {});
+}
+
+}  // namespace warifu

@@ -1,0 +1,146 @@
+// Removal of what commits freed: never before the commit that freed it is durable, only while the view is whole, and late enough
+// for followers. And, once at every opening, of what a crash left behind.
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <rocksdb/db.h>
+
+#include "fs/volume/volume_impl.h"
+
+namespace warifu {
+namespace {
+
+constexpr auto reap_interval = std::chrono::seconds(1);
+
+/// The bytes of the side that hold the piece's tags.
+share_range tags_of(const scheme& shape, const freed_piece& freed) {
+    piece_ref piece;
+    piece.name.chunk = freed.chunk;
+    piece.name.piece = freed.piece;
+    piece.payload_size = freed.piece_size;
+    piece.first_tag_unit = freed.first_unit;
+    const fetch_range tags = tag_range(shape, piece);
+    share_range range;
+    range.part = side_part;
+    range.offset = tags.offset;
+    range.size = tags.size;
+    return range;
+}
+
+std::vector<share_removal> as_removals(const scheme& shape, const std::vector<freed_piece>& freed) {
+    std::vector<share_removal> removals;
+    std::unordered_map<chunk_id, std::size_t> place;
+    std::unordered_set<chunk_id> whole;
+    for (const freed_piece& piece : freed)
+        if (piece.last_of_chunk) whole.insert(piece.chunk);
+    for (const freed_piece& piece : freed) {
+        const auto [at, fresh] = place.emplace(piece.chunk, removals.size());
+        if (fresh) removals.emplace_back().chunk = piece.chunk;
+        if (whole.contains(piece.chunk)) continue;  // no pieces named: all of it
+        share_removal& removal = removals[at->second];
+        removal.pieces.push_back(piece.piece);
+        removal.side_ranges.push_back(tags_of(shape, piece));
+    }
+    return removals;
+}
+
+}  // namespace
+
+task<> volume_impl::remove_everywhere(std::vector<share_removal> removals) {
+    fan_out<void> calls(members_.executor);
+    for (const share_index site : members_.members())
+        calls.start(site.value, members_.site(site).store->remove(members_.authority, removals));
+    co_await calls.wait_all();
+    for (auto& [site, answer] : calls.done())
+        if (!answer) co_return fail(answer.error());
+    co_return result<void>();
+}
+
+/// One batch of the freed list; true when there may be more.
+task<bool> volume_impl::reap_freed() {
+    struct batch {
+        std::vector<freed_piece> freed;
+        std::uint64_t capture = 0;
+        bool settled = false;
+    };
+    const batch found = co_await run_in(pool_, [this] {
+        batch b;
+        const std::lock_guard lock(names_lock_);
+        if (auto freed = names_->freed(0, reap_batch_count_max)) b.freed = std::move(*freed);
+        b.capture = captures_;
+        b.settled = db_->FlushWAL(false).ok() && !files_->has_edits() && durable_capture_ == captures_;
+        return b;
+    });
+    if (found.freed.empty()) co_return false;
+    // A commit captured after this moment holds whatever freed these pieces.
+    while (!found.settled && durable_capture_ <= found.capture)
+        if (!co_await pause(reap_interval)) co_return false;
+    if (!co_await pause(std::chrono::milliseconds(removal_delay_ms))) co_return false;
+    if (!members_.whole() || !members_.check_writable()) co_return false;
+    CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, found.freed)));
+    CO_TRY_VOID(co_await run_in(pool_, [this, &found]() -> result<void> {
+        std::vector<std::uint64_t> tickets;
+        for (const freed_piece& piece : found.freed) tickets.push_back(piece.ticket);
+        const std::lock_guard lock(names_lock_);
+        return names_->acknowledge_removed(tickets);
+    }));
+    if (commit_wanted_) commit_wanted_();
+    co_return true;
+}
+
+awaitable<void> volume_impl::reap_tables() {
+    std::vector<share_removal> removals;
+    while (!dead_tables_.empty() && dead_tables_.front().due <= steady_clock::now() &&
+           removals.size() < remove_count_max) {
+        removals.emplace_back().chunk = dead_tables_.front().chunk.chunk;
+        dead_tables_.pop_front();
+    }
+    // What fails here stays at a site until the next opening collects it.
+    if (!removals.empty()) co_await remove_everywhere(std::move(removals));
+}
+
+awaitable<void> volume_impl::reap_loop() {
+    bool collected = false;
+    while (co_await pause(reap_interval)) {
+        if (!members_.whole() || !members_.check_writable()) continue;
+        if (!std::exchange(collected, true)) co_await collect_garbage();
+        co_await reap_tables();
+        co_await reap_freed();
+    }
+}
+
+/// Chunks of earlier epochs that nothing refers to: puts whose commit never came, tables whose end was not told to the sites.
+/// Order matters: what is alive is read first and what was freed after it, so that a piece that is being freed is seen in one.
+awaitable<void> volume_impl::collect_garbage() {
+    std::unordered_set<chunk_id> wanted(tables_at_open_.begin(), tables_at_open_.end());
+    const auto live = co_await live_chunks();
+    if (!live) co_return;
+    for (const live_chunk& chunk : *live) wanted.insert(chunk.id);
+    const auto complete = co_await run_in(pool_, [this, &wanted] {
+        std::uint64_t after = 0;
+        for (;;) {
+            const auto part = names_->freed(after, reap_batch_count_max);
+            if (!part) return false;
+            if (part->empty()) return true;
+            for (const freed_piece& piece : *part) wanted.insert(piece.chunk);
+            after = part->back().ticket;
+        }
+    });
+    if (!complete) co_return;
+    for (const share_index site : members_.members()) {
+        const auto present = co_await list_site(site);
+        if (!present) continue;
+        std::vector<share_removal> removals;
+        for (const chunk_id& id : *present) {
+            if (id.epoch >= members_.authority || wanted.contains(id)) continue;
+            removals.emplace_back().chunk = id;
+            if (removals.size() < remove_count_max) continue;
+            co_await members_.site(site).store->remove(members_.authority, std::exchange(removals, {}));
+        }
+        if (!removals.empty()) co_await members_.site(site).store->remove(members_.authority, std::move(removals));
+    }
+}
+
+}  // namespace warifu

@@ -1,0 +1,198 @@
+#include <gtest/gtest.h>
+
+#include "fs/base/limits.h"
+#include "fs/volume/history.h"
+#include "fs/volume/quorum.h"
+#include "fs/volume/record.h"
+
+namespace warifu {
+namespace {
+
+TEST(quorum, every_scheme_has_the_properties_that_the_proofs_use) {
+    for (unsigned n = 2; n <= site_count_max; ++n) {
+        for (unsigned k = 2; k <= n; ++k) {
+            const unsigned w = view_size_min(k, n), p = promise_count_min(k, n);
+            EXPECT_GE(w, k) << "a view gives the data back";
+            EXPECT_LE(w, n);
+            EXPECT_GT(2 * w, n) << "two views meet";
+            EXPECT_GT(w + k, n) << "a view meets any k sites";
+            EXPECT_GT(p + w, n) << "an opener meets every view";
+            EXPECT_GT(2 * p, n) << "two openers meet";
+        }
+    }
+    EXPECT_EQ(view_size_min(2, 3), 2U);
+    EXPECT_EQ(promise_count_min(2, 3), 2U);
+    EXPECT_EQ(view_size_min(3, 5), 3U);
+    EXPECT_EQ(view_size_min(2, 5), 4U);
+}
+
+journal_record full_record() {
+    journal_record record;
+    record.committed = 41;
+    view v;
+    v.number = 7;
+    for (const std::uint8_t i : {std::uint8_t{0}, std::uint8_t{2}}) {
+        view_member member;
+        member.site.value = i;
+        member.incarnation = random_uuid<incarnation_id>();
+        v.members.push_back(member);
+    }
+    record.new_view = v;
+    epoch_keys keys;
+    keys.epoch = ballot{3, 0x1234};
+    keys.tag_point[0] = std::byte{9};
+    record.epochs = {keys, keys};
+    volume_description description;
+    description.id = random_uuid<volume_id>();
+    description.threshold = 2;
+    description.sites = {"site1", "site2", "site3"};
+    record.description = description;
+    record.snapshot = snapshot_part{1, 3};
+    record.edits = byte_vector(1000, std::byte{5});
+    return record;
+}
+
+TEST(journal_record, round_trips_with_every_mix_of_sections) {
+    const journal_record full = full_record();
+    for (unsigned mix = 0; mix < 32; ++mix) {
+        journal_record record;
+        record.committed = 5;
+        if ((mix & 1U) != 0) record.new_view = full.new_view;
+        if ((mix & 2U) != 0) record.epochs = full.epochs;
+        if ((mix & 4U) != 0) record.description = full.description;
+        if ((mix & 8U) != 0) record.snapshot = full.snapshot;
+        if ((mix & 16U) != 0) record.edits = full.edits;
+        const auto back = decode_record(encode_record(record));
+        ASSERT_TRUE(back) << back.error().message();
+        EXPECT_EQ(*back, record);
+    }
+}
+
+TEST(journal_record, every_truncation_and_any_trailing_byte_is_refused) {
+    byte_vector bytes = encode_record(full_record());
+    for (std::size_t size = 0; size < bytes.size(); ++size)
+        EXPECT_FALSE(decode_record(bytes_view(bytes).first(size))) << size;
+    bytes.push_back(std::byte{0});
+    EXPECT_EQ(decode_record(bytes).error().code, errc::bad_format);
+}
+
+TEST(journal_record, refuses_wrong_versions_sections_views_and_schemes) {
+    byte_vector bytes = encode_record(full_record());
+    bytes[0] = std::byte{2};
+    EXPECT_EQ(decode_record(bytes).error().code, errc::bad_version);
+    bytes[0] = std::byte{1};
+    bytes[1] = std::byte{0xff};
+    EXPECT_EQ(decode_record(bytes).error().code, errc::bad_format);
+    journal_record record = full_record();
+    std::swap(record.new_view->members[0], record.new_view->members[1]);
+    EXPECT_FALSE(decode_record(encode_record(record))) << "members that do not ascend";
+    record = full_record();
+    record.description->threshold = 4;
+    EXPECT_FALSE(decode_record(encode_record(record))) << "k over n";
+    record = full_record();
+    record.snapshot = snapshot_part{3, 3};
+    EXPECT_FALSE(decode_record(encode_record(record))) << "a part beyond the last";
+}
+
+/// A journal of five sites under 3-of-5: a snapshot and `count` commits.
+class history_rules : public testing::Test {
+  protected:
+    void SetUp() override {
+        for (std::uint8_t i = 0; i < 5; ++i) journals.emplace_back().site.value = i;
+        journal_record record = full_record();
+        record.snapshot = snapshot_part{0, 1};
+        record.description->threshold = 3;
+        record.description->sites = {"a", "b", "c", "d", "e"};
+        add(1, {1, 1}, record, 0b11111);
+    }
+    journal_record commit(const char* text) {
+        journal_record record;
+        const bytes_view bytes = as_bytes_view(text);
+        record.edits.assign(bytes.begin(), bytes.end());
+        return record;
+    }
+    void add(std::uint64_t sequence, ballot epoch, const journal_record& record, unsigned sites) {
+        const auto shares = *codec.seal(epoch, sequence, encode_record(record), *random);
+        for (std::size_t i = 0; i < 5; ++i) {
+            if (((sites >> i) & 1U) == 0) continue;
+            journal_entry entry;
+            entry.sequence = sequence;
+            entry.epoch = epoch;
+            entry.share = shares[i];
+            journals[i].entries.push_back(entry);
+        }
+    }
+    void flip(std::size_t site, std::size_t entry) {
+        buffer changed = buffer::copy_of(journals[site].entries[entry].share.view());
+        changed.data()[40] ^= std::byte{1};
+        journals[site].entries[entry].share = slice(std::move(changed));
+    }
+    std::string text_of(const kept_record& kept) { return std::string(as_text(kept.record.edits)); }
+
+    volume_id id = random_uuid<volume_id>();
+    record_codec codec{*scheme::make(3, 5), id};
+    std::unique_ptr<random_source> random = make_drbg();
+    std::vector<site_journal> journals;
+};
+
+TEST_F(history_rules, a_tail_record_is_kept_if_k_sites_hold_it) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    add(3, {1, 1}, commit("three"), 0b00111);
+    add(4, {1, 1}, commit("four"), 0b00011);
+    const auto past = rebuild_history(codec, journals);
+    ASSERT_TRUE(past) << past.error().message();
+    EXPECT_EQ(past->head(), 3U);
+    EXPECT_EQ(text_of(past->records.back()), "three");
+    EXPECT_FALSE(past->disputed) << "an append that a crash cut short is no dispute";
+}
+
+TEST_F(history_rules, the_newest_epoch_that_k_sites_hold_wins) {
+    add(2, {1, 1}, commit("old"), 0b00111);
+    journals[3].entries.clear();
+    journals[4].entries.clear();
+    add(2, {2, 5}, commit("uncommitted"), 0b11000);
+    EXPECT_EQ(text_of(rebuild_history(codec, journals)->records.back()), "old");
+}
+
+TEST_F(history_rules, liars_are_named_and_routed_around) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    flip(1, 1);
+    const auto past = rebuild_history(codec, journals);
+    ASSERT_TRUE(past);
+    EXPECT_EQ(text_of(past->records.back()), "two");
+    EXPECT_EQ(past->liars, std::vector<share_index>{share_index{1}});
+    EXPECT_FALSE(past->records.back().shares.contains(share_index{1}));
+}
+
+TEST_F(history_rules, a_claimed_head_that_cannot_be_rebuilt_is_disputed_not_dropped) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    add(3, {1, 1}, commit("three"), 0b00111);
+    flip(0, 2);
+    const auto past = rebuild_history(codec, journals);
+    ASSERT_TRUE(past);
+    EXPECT_EQ(past->head(), 2U);
+    EXPECT_TRUE(past->disputed);
+}
+
+TEST_F(history_rules, it_starts_at_the_last_whole_snapshot) {
+    journal_record part = full_record();
+    part.snapshot = snapshot_part{0, 2};
+    add(2, {1, 1}, part, 0b11111);
+    add(3, {1, 1}, commit("a hole in the snapshot"), 0b11111);
+    EXPECT_EQ(rebuild_history(codec, journals)->records.front().sequence, 1U);
+    part.snapshot = snapshot_part{0, 2};
+    add(4, {1, 1}, part, 0b11111);
+    part.snapshot = snapshot_part{1, 2};
+    add(5, {1, 1}, part, 0b11111);
+    EXPECT_EQ(rebuild_history(codec, journals)->records.front().sequence, 4U);
+}
+
+TEST_F(history_rules, fewer_than_k_sites_tell_nothing) {
+    journals.resize(2);
+    EXPECT_EQ(rebuild_history(codec, journals).error().code, errc::missing_shares);
+    journals.clear();
+    EXPECT_EQ(rebuild_history(codec, journals).error().code, errc::not_found);
+}
+
+}  // namespace
+}  // namespace warifu
