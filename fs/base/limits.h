@@ -14,6 +14,7 @@ inline constexpr std::size_t sub_block_step = 16;      // a short unit's sub-blo
 inline constexpr std::size_t chunk_size_max = 4U << 20U;  // secret bytes of one chunk
 inline constexpr std::size_t chunk_piece_count_max = 1024;
 inline constexpr std::size_t codeword_payload_size_max = 4U << 20U;  // one AMD codeword (journal record piece)
+inline constexpr std::size_t liar_subset_count_max = 4096;  // subsets of shares tried to find one that verifies
 inline constexpr std::size_t schedule_count_max = 512;      // XOR programs kept (one per scheme and subset of shares)
 
 // Share store

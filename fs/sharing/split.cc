@@ -12,7 +12,7 @@ namespace warifu {
 namespace {
 
 /// Random bytes are made and used while they are in the second-level cache.
-constexpr std::size_t random_batch_goal = 128U << 10U;
+constexpr std::size_t random_batch_goal = 64U << 10U;
 
 constexpr std::size_t table_size = bit_row::width;
 
@@ -62,7 +62,8 @@ void split_run(const xor_program& program, const scheme& shape, const block_run&
 
 /// Splits a run with random bytes drawn a batch of units at a time.
 result<void> split_run_drawing(const xor_program& program, const scheme& shape, const block_run& run, bytes_view secret,
-                               random_source& randomness, std::span<const bytes_span> shares_out) {
+                               random_source& randomness, std::span<const bytes_span> shares_out,
+                               const share_range_done& on_done) {
     if (run.units == 0) return {};
     const std::size_t random_of_unit = shape.random_blocks_per_unit() * run.sub_block;
     const std::size_t secret_of_unit = shape.sub_blocks() * run.sub_block;
@@ -75,6 +76,7 @@ result<void> split_run_drawing(const xor_program& program, const scheme& shape, 
         const bytes_span random = scratch.span(0, batch.units * random_of_unit);
         TRY_VOID(randomness.fill(random));
         split_run(program, shape, batch, secret.subspan(done * secret_of_unit, batch.size(shape)), random, shares_out);
+        if (on_done) on_done({batch.offset, batch.size(shape)});
         done += batch.units;
     }
     return {};
@@ -102,16 +104,21 @@ bool is_piece_size(std::size_t size) {
 
 result<void> split(const scheme& shape, bytes_view secret_piece, random_source& randomness,
                    std::span<const bytes_span> shares_out) {
+    return split(shape, secret_piece, randomness, shares_out, {});
+}
+
+result<void> split(const scheme& shape, bytes_view secret_piece, random_source& randomness,
+                   std::span<const bytes_span> shares_out, const share_range_done& on_done) {
     if (!is_piece_size(secret_piece.size())) return fail(errc::bad_argument, "a piece is empty or too long");
     const std::size_t share_size = piece_layout(shape, secret_piece.size()).share_size();
     TRY_VOID(check_split(shape, share_size, shares_out));
     const program_ref program = split_program(shape);
     const runs all = runs_of(shape, secret_piece.size(), share_size);
     const std::size_t full_size = all.full.size(shape);
-    TRY_VOID(split_run_drawing(*program, shape, all.full, secret_piece.first(full_size), randomness, shares_out));
+    TRY_VOID(split_run_drawing(*program, shape, all.full, secret_piece.first(full_size), randomness, shares_out, on_done));
     if (all.last.units == 0) return {};
     const buffer last = padded_copy(secret_piece.subspan(full_size), all.last.size(shape));
-    return split_run_drawing(*program, shape, all.last, last.view(), randomness, shares_out);
+    return split_run_drawing(*program, shape, all.last, last.view(), randomness, shares_out, on_done);
 }
 
 result<void> split_given(const scheme& shape, bytes_view secret_piece, bytes_view random,
@@ -138,7 +145,7 @@ result<void> split_tags(const scheme& shape, bytes_view tags, random_source& ran
     TRY_VOID(check_split(shape, tags.size(), shares_out));
     const program_ref program = split_program(shape);
     const block_run run{0, tag_size, tags.size() / step};
-    return split_run_drawing(*program, shape, run, tags, randomness, shares_out);
+    return split_run_drawing(*program, shape, run, tags, randomness, shares_out, {});
 }
 
 namespace {

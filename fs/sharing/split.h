@@ -1,6 +1,7 @@
 #pragma once
 // Split, reconstruct and repair: pure functions over bytes. Nothing here detects a changed share; tags.h and amd.h do.
 
+#include <functional>
 #include <span>
 
 #include "fs/base/bytes.h"
@@ -16,6 +17,11 @@ namespace warifu {
 /// a cache and is wiped. Errors: bad_argument (an empty or too long piece, wrong number or size of outputs), the source's own.
 result<void> split(const scheme& shape, bytes_view secret_piece, random_source& randomness,
                    std::span<const bytes_span> shares_out);
+
+/// Called with each byte range of the shares as soon as it is written, in ascending order: while it is still in the cache.
+using share_range_done = std::function<void(const byte_range& done)>;
+result<void> split(const scheme& shape, bytes_view secret_piece, random_source& randomness,
+                   std::span<const bytes_span> shares_out, const share_range_done& on_done);
 
 /// The same with the random bytes given: exactly piece_layout::random_size() of them, used once, ever.
 result<void> split_given(const scheme& shape, bytes_view secret_piece, bytes_view random,
