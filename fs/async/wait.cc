@@ -57,4 +57,24 @@ void async_mutex::unlock() {
     next->set();
 }
 
+awaitable<byte_budget::lease> byte_budget::take(std::size_t size) {
+    if (waiters_.empty() && fits(size)) {
+        in_use_ += size;
+        co_return lease(this, size);
+    }
+    auto turn = std::make_shared<event>(executor_);
+    waiters_.push_back(waiter{size, turn});
+    co_await turn->wait();  // give_back() has counted the bytes in
+    co_return lease(this, size);
+}
+
+void byte_budget::give_back(std::size_t size) {
+    in_use_ -= size;
+    while (!waiters_.empty() && fits(waiters_.front().size)) {
+        in_use_ += waiters_.front().size;
+        waiters_.front().turn->set();
+        waiters_.pop_front();
+    }
+}
+
 }  // namespace warifu

@@ -81,6 +81,42 @@ class async_mutex {
     bool locked_ = false;
 };
 
+/// A bound on bytes in use by coroutines of one core thread, first come first served. A request over the whole budget is
+/// admitted alone.
+class byte_budget {
+  public:
+    byte_budget(asio::any_io_executor executor, std::size_t size) : executor_(std::move(executor)), size_(size) {}
+
+    class [[nodiscard]] lease {
+      public:
+        lease(byte_budget* owner, std::size_t size) : owner_(owner), size_(size) {}
+        lease(lease&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)), size_(other.size_) {}
+        lease& operator=(lease&&) = delete;
+        ~lease() {
+            if (owner_ != nullptr) owner_->give_back(size_);
+        }
+
+      private:
+        byte_budget* owner_;
+        std::size_t size_;
+    };
+    awaitable<lease> take(std::size_t size);
+    std::size_t in_use() const { return in_use_; }
+
+  private:
+    struct waiter {
+        std::size_t size;
+        std::shared_ptr<event> turn;
+    };
+    void give_back(std::size_t size);
+    bool fits(std::size_t size) const { return in_use_ == 0 || in_use_ + size <= size_; }
+
+    asio::any_io_executor executor_;
+    std::list<waiter> waiters_;
+    std::size_t size_;
+    std::size_t in_use_ = 0;
+};
+
 /// Runs `work` (a callable returning awaitable<T>) on the core thread and blocks this other thread until it is done.
 /// REQUIRES: the caller is not the core thread. Exceptions are carried over.
 template <typename Work>

@@ -21,11 +21,17 @@ constexpr std::size_t worker_size_min = 64U << 10U;  // smaller reads are recons
 struct chunk_io::pending_chunk {
     chunk_id id;
     std::vector<share_put> shares;  // by site
+    std::size_t size = 0;           // bytes of all shares
 };
 
 chunk_io::chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool,
                    random_factory random)
-    : members_(members), shape_(shape), volume_(volume), pool_(pool), random_(std::move(random)) {}
+    : members_(members),
+      shape_(shape),
+      volume_(volume),
+      pool_(pool),
+      random_(std::move(random)),
+      in_flight_(members.executor, shares_in_flight_size_max) {}
 
 std::uint32_t metadata_piece_payload_size(const scheme& shape) {
     const std::size_t units = std::max<std::size_t>(1, metadata_piece_size_aim / shape.unit_size());
@@ -61,13 +67,20 @@ result<std::shared_ptr<chunk_io::pending_chunk>> chunk_io::split(chunk_id id, ch
         put.authority = id.epoch;
         put.index.value = static_cast<std::uint8_t>(i);
         put.side = slice(std::move(shares[i].side));
-        for (buffer& piece : shares[i].pieces) put.pieces.emplace_back(std::move(piece));
+        pending->size += put.side.size();
+        for (buffer& piece : shares[i].pieces) {
+            pending->size += piece.size();
+            put.pieces.emplace_back(std::move(piece));
+        }
     }
     return pending;
 }
 
 task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
     CO_TRY_VOID(members_.check_writable());
+    std::size_t size = 0;
+    for (const slice& piece : pieces) size += piece.size();
+    const auto lease = co_await in_flight_.take(size * shape_.n());
     auto made = co_await run_in(pool_, [this, id, kind, &pieces] { return split(id, kind, pieces); });
     if (!made) co_return fail(std::move(made).error());
     const std::shared_ptr<pending_chunk> chunk = *made;
@@ -80,7 +93,20 @@ task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
         if (link.role == site_role::learner) learners.start(link.index.value, put_at_learner(link.index, chunk));
     }
     co_await calls.wait_all();
+    keep(chunk);
     co_return members_.check_writable();
+}
+
+/// Keeps the shares until their commit; the oldest go early when room is short (a site that then loses them drops out).
+void chunk_io::keep(const std::shared_ptr<pending_chunk>& chunk) {
+    kept_.push_back(chunk);
+    kept_size_ += chunk->size;
+    while (kept_size_ > shares_kept_size_max && kept_.size() > 1) {
+        kept_size_ -= kept_.front()->size;
+        uncommitted_.erase(kept_.front()->id);
+        kept_.pop_front();
+    }
+    if (kept_size_ > shares_kept_size_max / 2 && commit_wanted) commit_wanted();
 }
 
 task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> chunk) {
@@ -124,6 +150,11 @@ awaitable<void> chunk_io::put_again(share_index site, std::vector<chunk_id> chun
 
 void chunk_io::committed(const std::vector<chunk_id>& chunks) {
     for (const chunk_id& id : chunks) uncommitted_.erase(id);
+    std::erase_if(kept_, [&](const auto& chunk) {
+        if (uncommitted_.contains(chunk->id)) return false;
+        kept_size_ -= chunk->size;
+        return true;
+    });
 }
 
 /// Members, the most promising first; those that failed lately last.

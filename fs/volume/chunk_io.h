@@ -36,7 +36,9 @@ class chunk_io {
     task<> put(chunk_id id, chunk_kind kind, std::vector<slice> pieces);
     /// Puts these uncommitted chunks once more at a site.
     awaitable<void> put_again(share_index site, std::vector<chunk_id> chunks);
-    /// A record that names these chunks is durable.
+    /// Called when the kept shares fill half of their room: a commit would let them go.
+    std::function<void()> commit_wanted;
+    /// A record that names these chunks is durable (or they died without one).
     void committed(const std::vector<chunk_id>& chunks);
 
     /// Bytes [offset, offset + size) of the piece, verified (metadata: any range of the payload, verified as a whole).
@@ -72,7 +74,12 @@ class chunk_io {
     random_factory random_;
     mutable std::mutex keys_mutex_;
     std::map<ballot, keys_ref> keys_;  // guarded by keys_mutex_
+    void keep(const std::shared_ptr<pending_chunk>& chunk);
+
+    byte_budget in_flight_;
     std::unordered_map<chunk_id, std::shared_ptr<pending_chunk>> uncommitted_;
+    std::list<std::shared_ptr<pending_chunk>> kept_;  // put everywhere, oldest first
+    std::size_t kept_size_ = 0;                       // bytes of shares
     chunk_io_counters counters_;
 };
 

@@ -162,7 +162,10 @@ task<> volume_impl::commit(std::unique_ptr<captured_edits> captured, std::vector
         durable_capture_ = edits->number;
         const deadline due = steady_clock::now() + std::chrono::milliseconds(removal_delay_ms);
         for (const edit_batch& batch : edits->batches)
-            for (const table_chunk& chunk : batch.dead) dead_tables_.push_back(dead_table{chunk, due});
+            for (const table_chunk& chunk : batch.dead) {
+                chunks_.committed({chunk.chunk});
+                dead_tables_.push_back(dead_table{chunk, due});
+            }
         if (journal_->bytes_since_snapshot() > journal_size_snapshot && !snapshot_preparing_ && !snapshot_wanted_) {
             snapshot_preparing_ = true;
             spawn(prepare_snapshot());

@@ -51,7 +51,10 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> put_chunk(chunk_id id, std::vector<slice> pieces) override;
     task<slice> read(extent where, std::uint32_t offset, std::uint32_t size) override;
     task<> commit(std::unique_ptr<captured_edits> edits, std::vector<chunk_id> chunks) override;
-    void set_commit_wanted(std::function<void()> ask) override { commit_wanted_ = std::move(ask); }
+    void set_commit_wanted(std::function<void()> ask) override {
+        commit_wanted_ = ask;
+        chunks_.commit_wanted = std::move(ask);
+    }
     task<> close() override;
 
   private:
