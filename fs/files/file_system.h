@@ -3,16 +3,16 @@
 // fs/mount translates FUSE requests into these calls and errors into errno; tools/restore reads through it.
 //
 // How history is kept in order (contract D2): the bytes of a file join the namespace (chunk id, extents, size) under the
-// namespace lock at close, at fsync, when a chunk is full, and at every commit; their chunk may reach the sites later, but before
+// namespace lock at close, at fsync, when a chunk is full, and at a commit; their chunk may reach the sites later, but before
 // the journal record that names it. So every namespace operation after a close is later in the journal than the closed
 // file's bytes.
 //
-// Threads: all methods may be called from any thread but the core thread, at once. The `task` methods run on the core thread:
-// co_spawn them there. Namespace methods block for RocksDB only.
+// Threads: plain methods may be called from any thread but the core thread, at once; they wait for RocksDB at most, and hold no
+// lock meanwhile. The `task` methods run on the core thread: co_spawn them there.
 
 #include <atomic>
 #include <chrono>
-#include <map>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,26 +23,61 @@
 namespace warifu {
 
 struct file_system_options {
-    std::size_t dirty_size_max = 192U << 20U;      // bytes accepted and not yet at the sites; writers wait above it
-    std::size_t read_ahead_size = 16U << 20U;      // per sequential reader, bytes
-    std::size_t read_cache_size = 96U << 20U;      // all read-ahead together, bytes
+    std::size_t dirty_size_max = 192U << 20U;   // memory of bytes accepted and not yet at the sites; writers wait above 3/4 of it
+    std::size_t read_ahead_size = 16U << 20U;   // per sequential reader, bytes
+    std::size_t read_cache_size = 96U << 20U;   // all read-ahead together, bytes
     std::uint32_t commit_interval_ms = 1000;
-    bool sync_close = false;
+    bool sync_close = false;                    // read by fs/mount: close waits like fsync
 };
 
 using file_handle = std::uint64_t;
 
 struct file_system_counters {
-    std::uint64_t bytes_written = 0, bytes_read = 0, commits = 0, chunks_put = 0, dirty_bytes = 0, open_files = 0;
+    std::uint64_t bytes_written = 0, bytes_read = 0, commits = 0, commits_failed = 0, chunks_put = 0, puts_failed = 0;
+    std::uint64_t dirty_bytes = 0, dirty_memory = 0, open_files = 0, read_cache_bytes = 0, orphans = 0;
 };
+
+/// What write() took.
+struct write_progress {
+    std::uint64_t size = 0;  // bytes accepted: all of them, or 0
+    bool wait = false;       // wait_for_room() before the caller is told (size > 0) or before trying again (size == 0)
+};
+
+/// A part of a read: bytes in memory, or a range of a piece that must be fetched.
+class cached_block;
+struct read_part {
+    std::uint32_t size = 0;
+    slice bytes;                          // set when they are in memory
+    extent where;                         // otherwise: this piece,
+    std::uint32_t piece_offset = 0;       // from here,
+    std::shared_ptr<cached_block> block;  // through this block of the read cache if set
+    std::uint32_t block_offset = 0;       // where in the block
+    bool ready() const { return bytes.size() == size; }
+};
+struct read_plan {
+    file_handle handle = 0;
+    std::uint64_t offset = 0, size = 0;
+    std::vector<read_part> parts;
+    bool ready() const {
+        for (const auto& part : parts)
+            if (!part.ready()) return false;
+        return true;
+    }
+};
+
+/// Set by whoever gives up a wait (an interrupted request); then call wake_waiting().
+using interrupt_flag = std::shared_ptr<std::atomic<bool>>;
 
 class file_system {
   public:
     virtual ~file_system() = default;
-    /// Starts the committer. `v` outlives it. Core thread.
+    /// Starts the committer and, when writable, forgets the orphans of earlier runs in the background. `v` and `core` outlive it.
+    /// Core thread, or before it runs. Call drain() before destroying it, unless what is not durable is to be lost.
     static std::unique_ptr<file_system> make(asio::io_context& core, volume& v, file_system_options options);
+    virtual const file_system_options& options() const = 0;
 
-    // Namespace. Attributes include bytes that are still in memory (size, times).
+    // Namespace. Attributes include bytes that are still in memory (size, times). Errors: name_space.h's; read_only,
+    // stale_epoch and what else volume::check_writable() says for changes.
     virtual result<inode> get_attributes(inode_number number) = 0;
     virtual result<inode> lookup(inode_number parent, std::string_view name) = 0;
     virtual result<inode> create(inode_number parent, std::string_view name, const new_inode& fresh) = 0;
@@ -54,11 +89,13 @@ class file_system {
     virtual result<std::string> read_link(inode_number number) = 0;
     virtual result<std::vector<directory_entry>> list(inode_number directory, std::uint64_t cookie, std::size_t count) = 0;
     struct attribute_change {
-        std::optional<std::uint32_t> mode, uid, gid;
-        std::optional<std::uint64_t> size;
+        std::optional<std::uint32_t> mode;  // permission bits; the type stays
+        std::optional<std::uint32_t> uid, gid;
+        std::optional<std::uint64_t> size;  // truncates or extends with a hole
         std::optional<time_stamp> access_time, modify_time;
-        std::optional<time_stamp> change_time;
+        std::optional<time_stamp> change_time;  // default: now
     };
+    /// The attributes after it. A changed size moves mtime unless modify_time is given.
     virtual result<inode> set_attributes(inode_number number, const attribute_change& change) = 0;
     virtual result<std::string> get_attribute(inode_number number, std::string_view name) = 0;
     virtual result<std::vector<std::string>> list_attributes(inode_number number) = 0;
@@ -66,28 +103,45 @@ class file_system {
                                        name_space::attribute_mode mode) = 0;
     virtual result<void> remove_attribute(inode_number number, std::string_view name) = 0;
 
-    // The kernel's references (FUSE lookup counts): an unlinked inode lives while it is referenced.
+    // The kernel's references (FUSE lookup counts): an unlinked inode lives while it is referenced or open.
     virtual void remember(inode_number number, std::uint64_t count) = 0;
     virtual void forget(inode_number number, std::uint64_t count) = 0;
 
-    // Files.
+    // Files. A handle keeps its inode alive until release().
     virtual result<file_handle> open(inode_number number, bool for_writing) = 0;
-    /// Copies the bytes; returns when they are in budgeted memory (waits while dirty_size_max is reached). `append`: at the end.
-    virtual task<std::uint64_t> write(file_handle handle, std::uint64_t offset, slice bytes, bool append) = 0;
-    virtual task<std::vector<slice>> read(file_handle handle, std::uint64_t offset, std::uint64_t size) = 0;
-    /// close(2) of one descriptor: the file's bytes join the namespace. With sync_close: durable when it returns.
-    virtual task<> flush(file_handle handle) = 0;
+    /// Copies the bytes into memory of the budget; all or nothing. `append`: at the end of the file. Never waits: says when the
+    /// caller should. Errors: no_space (nothing was taken), file_too_big, the file's sticky error.
+    virtual result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) = 0;
+    /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. Core thread.
+    virtual task<> wait_for_room(interrupt_flag interrupted) = 0;
+    /// Any thread.
+    virtual void wake_waiting() = 0;
+
+    /// Finds where the bytes are; clipped at the end of the file. When the plan is ready() nothing more is needed.
+    virtual result<read_plan> plan_read(file_handle handle, std::uint64_t offset, std::uint64_t size) = 0;
+    /// Fetches what the plan lacks, several parts at once. Core thread.
+    virtual task<std::vector<slice>> fetch(read_plan plan) = 0;
+
+    /// close(2) of one descriptor: the file's bytes join the namespace. Reports the file's sticky error.
+    virtual result<void> flush(file_handle handle) = 0;
     virtual void release(file_handle handle) = 0;
-    /// Durable, or the error, which sticks until the data is safe or rewritten (contract D1).
-    virtual task<> sync(file_handle handle) = 0;
-    virtual task<> sync_directory(inode_number directory) = 0;
-    virtual task<> sync_all() = 0;
+
+    /// fsync in two steps. begin_*: the file's bytes join the namespace; returns a ticket. finish_sync (core thread): returns when
+    /// everything up to the ticket is durable at every member, or why not; the error sticks until the data is safe or rewritten
+    /// (contract D1).
+    virtual result<std::uint64_t> begin_sync(file_handle handle) = 0;
+    virtual result<std::uint64_t> begin_sync_all() = 0;
+    /// For fsyncdir: every namespace operation before this call; open files' bytes are left alone.
+    virtual std::uint64_t begin_sync_names() = 0;
+    virtual task<> finish_sync(std::uint64_t ticket) = 0;
+
+    /// fallocate(2): mode 0, FALLOC_FL_KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; others unsupported.
     virtual result<void> allocate(file_handle handle, int mode, std::uint64_t offset, std::uint64_t size) = 0;
-    /// SEEK_DATA / SEEK_HOLE.
+    /// SEEK_DATA / SEEK_HOLE; no_such_address at or after the end.
     virtual result<std::uint64_t> seek(file_handle handle, std::uint64_t offset, bool data) = 0;
-    /// Shares the pieces: no bytes move. Returns how many bytes were cloned.
-    virtual task<std::uint64_t> copy_range(file_handle from, std::uint64_t from_offset, file_handle to, std::uint64_t to_offset,
-                                           std::uint64_t size) = 0;
+    /// Shares the pieces: no bytes move. Returns how many bytes were cloned (at most copy_range_size_max a call; 0 at the end).
+    virtual result<std::uint64_t> copy_range(file_handle from, std::uint64_t from_offset, file_handle to,
+                                             std::uint64_t to_offset, std::uint64_t size) = 0;
 
     struct space {
         std::uint64_t capacity = 0, free = 0, inodes = 0;  // bytes, bytes, count
@@ -95,8 +149,14 @@ class file_system {
     virtual space statistics() = 0;
     virtual file_system_counters counters() const = 0;
 
-    /// Commits everything and stops. Reports what it waits for through `progress` (bytes still dirty). Core thread.
+    /// Commits everything and stops the committer; reports what it waits for through `progress` (bytes not yet at the sites)
+    /// about once a second. On an error the bytes stay in memory and it may be called again. Core thread.
     virtual task<> drain(std::function<void(std::uint64_t)> progress) = 0;
+
+    // For tools and tests, from any thread but the core thread: they block.
+    result<std::vector<slice>> read(asio::io_context& core, file_handle handle, std::uint64_t offset, std::uint64_t size);
+    result<void> write_all(asio::io_context& core, file_handle handle, std::uint64_t offset, bytes_view bytes);
+    result<void> sync(asio::io_context& core, file_handle handle);
 };
 
 }  // namespace warifu

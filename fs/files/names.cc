@@ -1,0 +1,245 @@
+// Operations on names and attributes: file_system_impl.h.
+
+#include <sys/stat.h>
+
+#include "fs/files/file_system_impl.h"
+
+namespace warifu {
+namespace {
+
+constexpr std::string_view capability_name = "security.capability";
+
+}  // namespace
+
+result<void> file_system_impl::check_writable() const {
+    if (auto why = committer_.fatal()) return fail(*why);
+    return volume_.check_writable();
+}
+
+/// Late writes' times go into the record before the record is rewritten for another reason, so that nothing moves back.
+void file_system_impl::settle(inode_number number) {
+    const auto state = inodes_.find(number);
+    if (!state) return;
+    const std::lock_guard lock(state->mutex);
+    if (!state->attributes_dirty) return;
+    if (names().set(state->attributes)) state->attributes_dirty = false;
+}
+
+void file_system_impl::refresh(const inode& now) {
+    const auto state = inodes_.find(now.number);
+    if (!state) return;
+    const std::lock_guard lock(state->mutex);
+    state->attributes = now;
+    state->last_change = committer_.last_change();
+}
+
+void file_system_impl::refresh(inode_number number) {
+    if (!inodes_.find(number)) return;
+    if (auto now = names().get(number)) refresh(*now);
+}
+
+inode file_system_impl::overlay(const inode& stored) {
+    const auto state = inodes_.find(stored.number);
+    if (!state) return stored;
+    const std::lock_guard lock(state->mutex);
+    return state->visible();
+}
+
+result<inode> file_system_impl::get_attributes(inode_number number) {
+    if (const auto state = inodes_.find(number)) {
+        const std::lock_guard lock(state->mutex);
+        return state->visible();
+    }
+    return names().get(number);
+}
+
+result<inode> file_system_impl::lookup(inode_number parent, std::string_view name) {
+    TRY(const auto found, names().lookup(parent, name));
+    return overlay(found);
+}
+
+result<inode> file_system_impl::create(inode_number parent, std::string_view name, const new_inode& fresh) {
+    TRY_VOID(check_writable());
+    TRY_VOID(check_space(1));
+    const std::lock_guard lock(volume_.names_lock());
+    TRY(const auto made, names().create(parent, name, fresh));
+    refresh(parent);
+    committer_.changed();
+    return made;
+}
+
+result<inode> file_system_impl::link(inode_number number, inode_number parent, std::string_view name) {
+    TRY_VOID(check_writable());
+    if (const auto state = inodes_.find(number)) TRY_VOID(seal(state, false));
+    const std::lock_guard lock(volume_.names_lock());
+    settle(number);
+    TRY(const auto linked, names().link(number, parent, name, time_stamp::now()));
+    refresh(linked);
+    refresh(parent);
+    committer_.changed();
+    return overlay(linked);
+}
+
+void file_system_impl::removed(const inode& last) {
+    auto state = inodes_.find(last.number);
+    if (!state) {
+        state = std::make_shared<inode_state>(last, chunk_size_);
+        inodes_.insert(state);
+    }
+    state->removed = true;
+    ++orphans_;
+    let_go(state);
+}
+
+result<void> file_system_impl::unlink(inode_number parent, std::string_view name) {
+    TRY_VOID(check_writable());
+    TRY(const auto found, names().lookup(parent, name));
+    const std::lock_guard lock(volume_.names_lock());
+    settle(found.number);
+    TRY(const auto left, names().unlink(parent, name, time_stamp::now()));
+    committer_.changed();
+    refresh(left);
+    refresh(parent);
+    if (left.link_count == 0) removed(left);
+    return {};
+}
+
+result<void> file_system_impl::remove_directory(inode_number parent, std::string_view name) {
+    TRY_VOID(check_writable());
+    static_cast<void>(names().lookup(parent, name));  // so that the lock below waits for nothing
+    const std::lock_guard lock(volume_.names_lock());
+    TRY(const auto left, names().remove_directory(parent, name, time_stamp::now()));
+    committer_.changed();
+    refresh(parent);
+    refresh(left);
+    removed(left);
+    return {};
+}
+
+result<void> file_system_impl::rename(inode_number from, std::string_view from_name, inode_number to,
+                                      std::string_view to_name, rename_mode mode) {
+    TRY_VOID(check_writable());
+    TRY(const auto moving, names().lookup(from, from_name));
+    // Whoever renames a file over another that is still open expects its bytes to come along.
+    if (const auto state = inodes_.find(moving.number)) TRY_VOID(seal(state, false));
+    const auto target = names().lookup(to, to_name);
+    const std::lock_guard lock(volume_.names_lock());
+    settle(moving.number);
+    if (target) settle(target->number);
+    TRY(const auto outcome, names().rename(from, from_name, to, to_name, mode, time_stamp::now()));
+    committer_.changed();
+    refresh(moving.number);
+    refresh(from);
+    if (to != from) refresh(to);
+    if (target && target->number != moving.number && !outcome.replaced) refresh(target->number);
+    if (outcome.replaced) {
+        refresh(*outcome.replaced);
+        if (outcome.replaced->link_count == 0) removed(*outcome.replaced);
+    }
+    return {};
+}
+
+result<std::string> file_system_impl::read_link(inode_number number) {
+    return names().read_link(number);
+}
+
+result<std::vector<directory_entry>> file_system_impl::list(inode_number directory, std::uint64_t cookie, std::size_t count) {
+    return names().list(directory, cookie, count);
+}
+
+result<inode> file_system_impl::set_attributes(inode_number number, const attribute_change& change) {
+    TRY_VOID(check_writable());
+    if (change.size) {
+        if (*change.size > file_size_max) return fail(errc::file_too_big, "a file is larger than the limit");
+        warm(number, *change.size, ~0ULL - *change.size);
+    }
+    const std::lock_guard lock(volume_.names_lock());
+    const auto state = inodes_.find(number);
+    std::unique_lock<std::mutex> state_lock;
+    if (state) state_lock = std::unique_lock(state->mutex);
+    auto current = state ? result<inode>(state->attributes) : names().get(number);
+    if (!current) return current;
+    inode changed = *current;
+    const time_stamp now = time_stamp::now();
+    if (change.mode) changed.mode = (changed.mode & S_IFMT) | (*change.mode & ~static_cast<std::uint32_t>(S_IFMT));
+    if (change.uid) changed.uid = *change.uid;
+    if (change.gid) changed.gid = *change.gid;
+    changed.change_time = change.change_time.value_or(now);
+    if (change.size) changed.modify_time = now;
+    if (change.access_time) changed.access_time = *change.access_time;
+    if (change.modify_time) changed.modify_time = *change.modify_time;
+    if (change.size) {
+        TRY(changed, resize(state, changed, *change.size));
+    } else {
+        TRY_VOID(names().set(changed));
+    }
+    const auto generation = committer_.changed();
+    if (!state) return changed;
+    state->attributes = changed;
+    state->attributes_dirty = false;
+    state->last_change = generation;
+    return state->visible();
+}
+
+result<std::string> file_system_impl::get_attribute(inode_number number, std::string_view name) {
+    if (name != capability_name) return names().get_attribute(number, name);
+    const auto state = inodes_.find(number);
+    if (state) {
+        const std::lock_guard lock(state->mutex);
+        if (state->no_capability) return fail(errc::no_attribute);
+    }
+    auto value = names().get_attribute(number, name);
+    if (state && !value && value.error().code == errc::no_attribute) {
+        // Whoever sets it holds names_lock, so that this cannot hide a value set since the question.
+        const std::lock_guard lock(volume_.names_lock());
+        if (!names().get_attribute(number, name)) {
+            const std::lock_guard state_lock(state->mutex);
+            state->no_capability = true;
+        }
+    }
+    return value;
+}
+
+result<std::vector<std::string>> file_system_impl::list_attributes(inode_number number) {
+    return names().list_attributes(number);
+}
+
+result<void> file_system_impl::set_attribute(inode_number number, std::string_view name, std::string_view value,
+                                             name_space::attribute_mode mode) {
+    TRY_VOID(check_writable());
+    TRY_VOID(check_space(1));
+    const std::lock_guard lock(volume_.names_lock());
+    settle(number);
+    TRY_VOID(names().set_attribute(number, name, value, mode, time_stamp::now()));
+    committer_.changed();
+    refresh(number);
+    if (const auto state = inodes_.find(number)) {
+        const std::lock_guard state_lock(state->mutex);
+        state->no_capability = false;
+    }
+    return {};
+}
+
+result<void> file_system_impl::remove_attribute(inode_number number, std::string_view name) {
+    TRY_VOID(check_writable());
+    const std::lock_guard lock(volume_.names_lock());
+    settle(number);
+    TRY_VOID(names().remove_attribute(number, name, time_stamp::now()));
+    committer_.changed();
+    refresh(number);
+    return {};
+}
+
+void file_system_impl::remember(inode_number number, std::uint64_t count) {
+    references_.add(number, count);
+}
+
+void file_system_impl::forget(inode_number number, std::uint64_t count) {
+    if (!references_.remove(number, count)) return;
+    const auto state = inodes_.find(number);
+    if (!state) return;
+    const std::lock_guard lock(volume_.names_lock());
+    let_go(state);
+}
+
+}  // namespace warifu
