@@ -157,7 +157,10 @@ class memory_broker final : public pad_broker {
             TRY(end_accounts* const end, s.find(site_, stream, false));
             if (range.end() < range.offset || range.end() > s.size.at(stream))
                 return fail(errc::conflict, "not delivered here");
-            if (end->gone.intersects(range.offset, range.end())) return fail(errc::conflict, "spent or missing here");
+            if (end->gone.intersects(range.offset, range.end())) {
+                end->gone.add(range.offset, range.end());
+                return fail(errc::conflict, "spent or missing here");
+            }
             s.spend(*end, range);
             return {};
         });

@@ -108,6 +108,12 @@ TEST_F(memory_broker_test, one_end_restored_from_a_copy_is_caught_by_the_other) 
     EXPECT_TRUE(wait_for(b->claim_receive(ab, session_id{}, fresh)));
 }
 
+TEST_F(memory_broker_test, a_refused_window_never_leads_back_to_itself) {
+    ASSERT_TRUE(wait_for(b->claim_receive(ab, session_id{}, pad_range{6000, 1000})));
+    EXPECT_EQ(wait_for(b->claim_receive(ab, session_id{}, pad_range{4096, 5000})).error().code, errc::conflict);
+    EXPECT_EQ(wait_for(b->next_free(ab, 4096)).value(), 9096U);
+}
+
 TEST_F(memory_broker_test, missing_blocks_random_bytes_and_a_dead_keyd) {
     pads.lose("b", ab, pad_range{0, 32U << 10U});
     const auto range = (*send(10, 10))->range();

@@ -76,7 +76,8 @@ class pad_broker {
                                                          std::uint64_t size_want, key_use use, deadline until) = 0;
 
     /// Claims exactly `range` of a stream on which this site is the receiver, as its sender proposed it. conflict: part of it
-    /// is spent or missing here; the receiver then tells the sender its next_free and the sender skips to it. A window lies
+    /// is spent or missing here; the receiver then tells the sender next_free(range.offset) and the sender skips to it. A
+    /// refused window of which only a part is spent is burnt as a whole, so that next_free always leads past it. A window lies
     /// within one block (claim_send sees to that).
     virtual task<std::unique_ptr<pad_window>> claim_receive(stream_name stream, session_id session, pad_range range) = 0;
 

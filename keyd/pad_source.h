@@ -18,6 +18,9 @@ struct block_header {
     claim strength = claim::simulated;
     stream_name stream;      // for pads; sender == receiver == the site for random blocks
     pad_range range;         // absolute place in the stream, identical at both ends
+    std::uint32_t hello_size = 0;  // the first bytes of the range: hello slots only; 0 for random blocks
+    std::uint64_t data_begin() const { return range.offset + hello_size; }
+    bool operator==(const block_header&) const = default;
 };
 
 /// One block waiting to be taken. The pool moves or copies its bytes and then calls `consumed`.
@@ -28,6 +31,7 @@ class pad_source {
         block_header header;
         std::string path;              // a file that holds the bytes
         std::uint64_t data_offset = 0;  // where in that file
+        bool movable = false;          // a file in the pad file format that the pool may take by renaming it
     };
     /// The next block that has not been consumed, nullopt when there is none now. Errors name the file.
     virtual result<std::optional<delivery>> next() = 0;

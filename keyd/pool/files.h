@@ -1,0 +1,50 @@
+#pragma once
+// The few file operations that the key store needs, with errors that name the file.
+
+#include <string>
+
+#include "fs/base/bytes.h"
+#include "fs/base/error.h"
+
+namespace warifu {
+
+/// Owns a file descriptor; -1 is none.
+class unique_fd {
+  public:
+    unique_fd() = default;
+    explicit unique_fd(int fd) : fd_(fd) {}
+    unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept;
+    unique_fd(const unique_fd&) = delete;
+    unique_fd& operator=(const unique_fd&) = delete;
+    ~unique_fd() { reset(); }
+
+    int get() const { return fd_; }
+    bool is_open() const { return fd_ >= 0; }
+    int release() { return std::exchange(fd_, -1); }
+    void reset();
+
+  private:
+    int fd_ = -1;
+};
+
+/// "io_error: cannot WHAT PATH: No space left on device" from errno; no_space, not_found and denied keep their codes.
+std::unexpected<error> fail_errno(std::string_view what, const std::string& path);
+
+result<unique_fd> open_file(const std::string& path, int flags, unsigned mode = 0600);
+/// All of `out` or an error (bad_format where the file ends early).
+result<void> read_at(int fd, std::uint64_t offset, bytes_span out, const std::string& path);
+result<void> write_at(int fd, std::uint64_t offset, bytes_view bytes, const std::string& path);
+result<std::uint64_t> file_size(int fd, const std::string& path);
+result<void> sync_data(int fd, const std::string& path);
+result<void> sync_directory(const std::string& path);
+result<void> make_directory(const std::string& path);
+result<void> rename_file(const std::string& from, const std::string& to);
+/// A missing file is no error.
+result<void> remove_file(const std::string& path);
+
+/// Overwrites [offset, offset + size) with zeros, makes that durable, then gives the space back (a hole) where the file system
+/// can: memory of a tmpfs is freed. On flash the overwriting is no proof of erasure.
+result<void> erase_range(int fd, std::uint64_t offset, std::uint64_t size, const std::string& path);
+
+}  // namespace warifu
