@@ -121,8 +121,9 @@ inline constexpr std::uint64_t file_size_max = 1ULL << 50U;
 
 class name_space {
   public:
-    /// `db` outlives this object. A fresh database must be given format() first.
-    explicit name_space(rocksdb::DB& db);
+    /// `db` outlives this object. A fresh database must be given format() first. Tests cut names' hashes with `hash_mask` so
+    /// that names collide; a volume must always be used with one mask.
+    explicit name_space(rocksdb::DB& db, std::uint64_t hash_mask = ~std::uint64_t{0});
     ~name_space();
 
     /// Creates the root directory and the counters. conflict when there is one already.
@@ -150,10 +151,11 @@ class name_space {
     /// Removes a name of a non-directory. When the last name goes the inode stays as an *orphan* until forget_orphan().
     result<inode> unlink(inode_number parent, std::string_view name, time_stamp now);
     result<inode> remove_directory(inode_number parent, std::string_view name, time_stamp now);
-    /// Refuses to move a directory below itself (bad_argument).
+    /// Refuses to move a directory below itself (bad_argument). Two names of one inode: nothing happens, success.
     result<rename_outcome> rename(inode_number from, std::string_view from_name, inode_number to, std::string_view to_name,
                                   rename_mode mode, time_stamp now);
-    /// Writes the attributes (mode, owner, size, times) of an existing inode as given; extents are not touched.
+    /// Writes the attributes (permission bits, owner, size, times) of an existing inode as given; extents are not touched.
+    /// Link count, parent, stored size and a directory's or symlink's size stay what they are.
     result<void> set(const inode& changed);
     enum class attribute_mode : std::uint8_t { any, create_only, replace_only };
     result<void> set_attribute(inode_number number, std::string_view name, std::string_view value, attribute_mode mode,
@@ -162,7 +164,8 @@ class name_space {
 
     /// Puts `fresh` (ascending, not overlapping) in place of whatever [offset, offset + size) held, clips extents at the edges,
     /// counts references of pieces (a piece whose last reference goes joins the freed list), writes `changed` as the inode's
-    /// attributes (its stored_size is computed here and returned). size may be 2^64-1-offset for "to the end".
+    /// attributes as set() does (its stored_size is computed here and returned). size may be 2^64-1-offset for "to the end".
+    /// A piece of `fresh` must be live or new; one that was freed may not come back.
     result<inode> replace_extents(const inode& changed, std::uint64_t offset, std::uint64_t size,
                                   const std::vector<extent>& fresh);
     /// Makes [to_offset, +size) of `to` share the pieces of [from_offset, +size) of `from`: copy_file_range as metadata.
@@ -175,8 +178,10 @@ class name_space {
     /// when it is gone, false when it must be called again.
     result<bool> forget_orphan(inode_number number, std::size_t extent_budget);
 
-    /// The freed list in ticket order.
+    /// The freed list in ticket order. last_of_chunk says what is so at this moment (of every freed piece of such a chunk).
     result<std::vector<freed_piece>> freed(std::uint64_t after_ticket, std::size_t count) const;
+    /// The newest ticket that was given out: at a commit's capture, what is freed up to it is freed by that commit.
+    std::uint64_t last_freed_ticket() const;
     /// These pieces were removed at every site of the view.
     result<void> acknowledge_removed(const std::vector<std::uint64_t>& tickets);
 
