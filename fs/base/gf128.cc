@@ -55,54 +55,100 @@ __attribute__((target("pclmul,sse4.1"))) inline void add_product(accumulator& su
         sum.middle, _mm_xor_si128(_mm_clmulepi64_si128(a, b, 0x01), _mm_clmulepi64_si128(a, b, 0x10)));
 }
 
-__attribute__((target("pclmul,sse4.1"))) inline gf128 fold(const accumulator& sum) {
-    const __m128i low = _mm_xor_si128(sum.low, _mm_slli_si128(sum.middle, 8));
-    const __m128i high = _mm_xor_si128(sum.high, _mm_srli_si128(sum.middle, 8));
-    return reduce(static_cast<std::uint64_t>(_mm_extract_epi64(low, 0)),
-                  static_cast<std::uint64_t>(_mm_extract_epi64(low, 1)),
-                  static_cast<std::uint64_t>(_mm_extract_epi64(high, 0)),
-                  static_cast<std::uint64_t>(_mm_extract_epi64(high, 1)));
+__attribute__((target("pclmul,sse4.1"))) inline gf128 from_vector(__m128i a) {
+    return {static_cast<std::uint64_t>(_mm_extract_epi64(a, 0)), static_cast<std::uint64_t>(_mm_extract_epi64(a, 1))};
+}
+
+/// The sum of products modulo x^128 + x^7 + x^2 + x + 1: x^128 = 0x87, so the upper half folds down in two products.
+__attribute__((target("pclmul,sse4.1"))) inline __m128i fold(const accumulator& sum) {
+    const __m128i reduction = _mm_set_epi64x(0, 0x87);
+    __m128i low = _mm_xor_si128(sum.low, _mm_slli_si128(sum.middle, 8));
+    __m128i high = _mm_xor_si128(sum.high, _mm_srli_si128(sum.middle, 8));
+    const __m128i upper = _mm_clmulepi64_si128(high, reduction, 0x01);
+    low = _mm_xor_si128(low, _mm_slli_si128(upper, 8));
+    high = _mm_xor_si128(high, _mm_srli_si128(upper, 8));
+    return _mm_xor_si128(low, _mm_clmulepi64_si128(high, reduction, 0x00));
 }
 
 __attribute__((target("pclmul,sse4.1"))) gf128 multiply_pclmul(const gf128& a, const gf128& b) {
     const __m128i zero = _mm_setzero_si128();
     accumulator sum{zero, zero, zero};
     add_product(sum, to_vector(a), to_vector(b));
+    return from_vector(fold(sum));
+}
+
+using powers_array = std::array<gf128, gf128_point::power_count>;
+
+/// Products of whole symbols with the powers that end at r^1. REQUIRES: at most power_count of them.
+__attribute__((target("pclmul,sse4.1"))) inline __m128i step_pclmul(const powers_array& powers, const std::byte* bytes,
+                                                                    std::size_t symbols, __m128i value) {
+    const __m128i zero = _mm_setzero_si128();
+    accumulator sum{zero, zero, zero};
+    const gf128* power = powers.data() + powers.size() - symbols;
+    for (std::size_t i = 0; i < symbols; ++i) {
+        __m128i m = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * i));
+        if (i == 0) m = _mm_xor_si128(m, value);
+        add_product(sum, m, _mm_loadu_si128(reinterpret_cast<const __m128i*>(power + i)));
+    }
     return fold(sum);
 }
 
-/// Eight symbols a step: one reduction for eight products.
-__attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const std::array<gf128, 8>& powers, bytes_view bytes,
-                                                               gf128 value) {
-    const __m128i zero = _mm_setzero_si128();
-    std::array<__m128i, 8> r{};
-    for (std::size_t i = 0; i < 8; ++i) r[i] = to_vector(powers[i]);
-    while (bytes.size() >= 128) {
-        accumulator sum{zero, zero, zero};
-        for (std::size_t i = 0; i < 8; ++i) {
-            __m128i m = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes.data() + 16 * i));
-            if (i == 0) m = _mm_xor_si128(m, to_vector(value));
-            add_product(sum, m, r[7 - i]);
-        }
-        value = fold(sum);
-        bytes = bytes.subspan(128);
-    }
-    while (bytes.size() >= 16) {
-        accumulator sum{zero, zero, zero};
-        add_product(sum, to_vector(value ^ gf128::load(bytes.data())), r[0]);
-        value = fold(sum);
-        bytes = bytes.subspan(16);
-    }
+/// One reduction for 16 products, so that its latency is hidden behind them.
+__attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const powers_array& powers, bytes_view bytes, gf128 start) {
+    constexpr std::size_t step = 16;
+    __m128i value = to_vector(start);
+    for (; bytes.size() >= 16 * step; bytes = bytes.subspan(16 * step))
+        value = step_pclmul(powers, bytes.data(), step, value);
+    const std::size_t whole = bytes.size() / 16;
+    if (whole != 0) value = step_pclmul(powers, bytes.data(), whole, value);
+    bytes = bytes.subspan(whole * 16);
     if (!bytes.empty()) {
         std::array<std::byte, 16> last{};
         std::memcpy(last.data(), bytes.data(), bytes.size());
-        value = multiply_pclmul(value ^ gf128::load(last.data()), powers[0]);
+        value = step_pclmul(powers, last.data(), 1, value);
     }
-    return value;
+    return from_vector(value);
+}
+
+/// The same with four symbols a register. REQUIRES: `vectors` <= power_count / 4.
+__attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) inline __m128i step_vpclmul(const powers_array& powers,
+                                                                                     const std::byte* bytes,
+                                                                                     std::size_t vectors, __m128i value) {
+    __m512i low = _mm512_setzero_si512(), middle = low, high = low;
+    const gf128* power = powers.data() + powers.size() - 4 * vectors;
+    for (std::size_t v = vectors; v-- > 0;) {  // the value enters last, when everything else is under way
+        __m512i m = _mm512_loadu_si512(bytes + 64 * v);
+        if (v == 0) m = _mm512_xor_si512(m, _mm512_zextsi128_si512(value));
+        const __m512i p = _mm512_loadu_si512(power + 4 * v);
+        low = _mm512_xor_si512(low, _mm512_clmulepi64_epi128(m, p, 0x00));
+        high = _mm512_xor_si512(high, _mm512_clmulepi64_epi128(m, p, 0x11));
+        middle = _mm512_xor_si512(
+            middle, _mm512_xor_si512(_mm512_clmulepi64_epi128(m, p, 0x01), _mm512_clmulepi64_epi128(m, p, 0x10)));
+    }
+    const auto lanes = [](__m512i a) __attribute__((target("avx512f"))) {
+        const __m256i half = _mm256_xor_si256(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+        return _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    };
+    return fold(accumulator{lanes(low), lanes(middle), lanes(high)});
+}
+
+__attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) gf128 evaluate_vpclmul(const powers_array& powers,
+                                                                                bytes_view bytes, gf128 start) {
+    constexpr std::size_t vectors_max = gf128_point::power_count / 4;
+    __m128i value = to_vector(start);
+    for (; bytes.size() >= 64 * vectors_max; bytes = bytes.subspan(64 * vectors_max))
+        value = step_vpclmul(powers, bytes.data(), vectors_max, value);
+    const std::size_t whole = bytes.size() / 64;
+    if (whole != 0) value = step_vpclmul(powers, bytes.data(), whole, value);
+    return evaluate_pclmul(powers, bytes.subspan(whole * 64), from_vector(value));
 }
 
 bool has_pclmul() {
     static const bool yes = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+    return yes;
+}
+bool has_vpclmul() {
+    static const bool yes = has_pclmul() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
     return yes;
 }
 #endif
@@ -112,7 +158,8 @@ gf128 evaluate_portable(const gf128& r, bytes_view bytes, gf128 value) {
         std::array<std::byte, 16> symbol{};
         const std::size_t size = bytes.size() < 16 ? bytes.size() : 16;
         std::memcpy(symbol.data(), bytes.data(), size);
-        value = multiply(value ^ gf128::load(symbol.data()), r);
+        const product256 p = multiply_portable(value ^ gf128::load(symbol.data()), r);
+        value = reduce(p.w0, p.w1, p.w2, p.w3);
         bytes = bytes.subspan(size);
     }
     return value;
@@ -149,16 +196,34 @@ gf128 power(gf128 base, std::uint64_t exponent) {
     return value;
 }
 
+std::span<const gf128_kernel> available_gf128_kernels() {
+    static constexpr std::array<gf128_kernel, 3> all{gf128_kernel::portable, gf128_kernel::pclmul, gf128_kernel::vpclmul};
+    std::size_t count = 1;
+#if defined(__x86_64__)
+    if (has_pclmul()) count = 2;
+    if (has_vpclmul()) count = 3;
+#endif
+    return std::span(all).first(count);
+}
+
 gf128_point::gf128_point(const gf128& r) {
-    powers_[0] = r;
-    for (std::size_t i = 1; i < powers_.size(); ++i) powers_[i] = multiply(powers_[i - 1], r);
+    powers_.back() = r;
+    for (std::size_t i = powers_.size() - 1; i-- > 0;) powers_[i] = multiply(powers_[i + 1], r);
 }
 
 gf128 gf128_point::evaluate(bytes_view bytes, gf128 start) const {
+    static const gf128_kernel best = available_gf128_kernels().back();
+    return evaluate_with(best, bytes, start);
+}
+
+gf128 gf128_point::evaluate_with(gf128_kernel kernel, bytes_view bytes, gf128 start) const {
 #if defined(__x86_64__)
-    if (has_pclmul()) return evaluate_pclmul(powers_, bytes, start);
+    if (kernel == gf128_kernel::vpclmul) return evaluate_vpclmul(powers_, bytes, start);
+    if (kernel == gf128_kernel::pclmul) return evaluate_pclmul(powers_, bytes, start);
+#else
+    static_cast<void>(kernel);
 #endif
-    return evaluate_portable(powers_[0], bytes, start);
+    return evaluate_portable(powers_.back(), bytes, start);
 }
 
 }  // namespace warifu

@@ -3,6 +3,7 @@
 // share hashes and AMD codewords. An element is 16 bytes; bit i of byte j is the coefficient of x^(8j+i) (little-endian).
 
 #include <array>
+#include <span>
 
 #include "fs/base/bytes.h"
 
@@ -22,17 +23,26 @@ struct gf128 {
 gf128 multiply(const gf128& a, const gf128& b);
 gf128 power(gf128 base, std::uint64_t exponent);
 
-/// Powers r^1 .. r^8 of one point, for evaluating many polynomials at it eight symbols at a time.
+/// How polynomials are evaluated: portable, with PCLMULQDQ, with VPCLMULQDQ on 512-bit registers. All give the same.
+enum class gf128_kernel : std::uint8_t { portable, pclmul, vpclmul };
+/// Those that this processor can run, slowest first; the portable one is always there.
+std::span<const gf128_kernel> available_gf128_kernels();
+
+/// Powers of one point, for evaluating many polynomials at it many symbols at a time.
 class gf128_point {
   public:
     explicit gf128_point(const gf128& r);
     /// Horner step over the 16-byte symbols m_1..m_d of `bytes` (zero-padded at the end):
     /// start * r^d + m_1 r^d + m_2 r^(d-1) + ... + m_d r^1. So evaluations chain: pass the last value as `start`.
     gf128 evaluate(bytes_view bytes, gf128 start = {}) const;
-    const gf128& value() const { return powers_[0]; }
+    /// The same with a kernel of available_gf128_kernels(), to compare them.
+    gf128 evaluate_with(gf128_kernel kernel, bytes_view bytes, gf128 start = {}) const;
+    const gf128& value() const { return powers_.back(); }
+
+    static constexpr std::size_t power_count = 32;
 
   private:
-    std::array<gf128, 8> powers_;
+    alignas(64) std::array<gf128, power_count> powers_;  // r^32 .. r^1: the order in which ascending symbols need them
 };
 
 }  // namespace warifu

@@ -44,5 +44,30 @@ TEST(gf128, evaluation_is_horner_and_chains) {
     EXPECT_EQ(point.evaluate(view.subspan(16 * 9), point.evaluate(view.first(16 * 9))), slow);
 }
 
+TEST(gf128, kernels_agree_for_every_size) {
+    ASSERT_EQ(available_gf128_kernels().front(), gf128_kernel::portable);
+    const gf128_point point(gf128{0x1234567890abcdefULL, 0x8f1e2d3c4b5a6978ULL});
+    const gf128 start{0xffffffffffffffffULL, 0x8000000000000000ULL};
+    byte_vector data(1200);
+    for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 73 + (i >> 5U) + 200);
+    for (std::size_t size = 0; size <= data.size(); size += (size < 130 ? 1 : 7)) {
+        const bytes_view bytes = bytes_view(data).first(size);
+        const gf128 expected = point.evaluate_with(gf128_kernel::portable, bytes, start);
+        for (const gf128_kernel kernel : available_gf128_kernels())
+            EXPECT_EQ(point.evaluate_with(kernel, bytes, start), expected) << static_cast<int>(kernel) << ' ' << size;
+        EXPECT_EQ(point.evaluate(bytes, start), expected);
+    }
+}
+
+TEST(gf128, powers_are_products) {
+    const gf128 r{0x1234567890abcdefULL, 0xf00d};
+    gf128 product{1, 0};
+    for (unsigned e = 0; e < 70; ++e) {
+        EXPECT_EQ(power(r, e), product) << e;
+        product = multiply(product, r);
+    }
+    EXPECT_EQ(gf128_point(r).value(), r);
+}
+
 }  // namespace
 }  // namespace warifu
