@@ -1,14 +1,13 @@
 #include "fs/volume/metadata_db.h"
 
+#include <algorithm>
+#include <mutex>
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/file_system.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/table.h>
-
-#include <algorithm>
-#include <mutex>
 
 #include "fs/base/limits.h"
 #include "fs/volume/metadata_file_system.h"
@@ -117,7 +116,8 @@ rocksdb::Options metadata_db_options(metadata_files& files, std::size_t memory, 
     return options;
 }
 
-result<std::unique_ptr<rocksdb::DB>> open_metadata_db(metadata_files& files, std::size_t memory, metadata_db_mode mode) {
+result<std::unique_ptr<rocksdb::DB>> open_metadata_db(metadata_files& files, std::size_t memory,
+                                                      metadata_db_mode mode) {
     const auto options = metadata_db_options(files, memory, mode);
     const std::string path = metadata_files::root_directory();
     const bool there = files.file_system()->FileExists(path + "/CURRENT", {}, nullptr).ok();
@@ -127,8 +127,12 @@ result<std::unique_ptr<rocksdb::DB>> open_metadata_db(metadata_files& files, std
     rocksdb::Status status;
     switch (mode) {
         case metadata_db_mode::create:
-        case metadata_db_mode::write: status = rocksdb::DB::Open(options, path, &db); break;
-        case metadata_db_mode::read_only: status = rocksdb::DB::OpenForReadOnly(options, path, &db); break;
+        case metadata_db_mode::write:
+            status = rocksdb::DB::Open(options, path, &db);
+            break;
+        case metadata_db_mode::read_only:
+            status = rocksdb::DB::OpenForReadOnly(options, path, &db);
+            break;
     }
     if (!status.ok()) return fail(errc::io_error, "cannot open the metadata: " + status.ToString());
     return std::unique_ptr<rocksdb::DB>(db);

@@ -2,12 +2,11 @@
 
 #include "fs/volume/metadata_db.h"
 
-#include <gtest/gtest.h>
-#include <rocksdb/file_system.h>
-
 #include <chrono>
+#include <gtest/gtest.h>
 #include <map>
 #include <random>
+#include <rocksdb/file_system.h>
 
 #include "fs/base/limits.h"
 #include "fs/volume/metadata_files_test_util.h"
@@ -56,7 +55,8 @@ struct history {
     }
 };
 
-/// One mutation: a batch that sets the counter "n" and puts or deletes some keys, in the database and in every later model.
+/// One mutation: a batch that sets the counter "n" and puts or deletes some keys, in the database and in every later
+/// model.
 class workload {
   public:
     explicit workload(unsigned seed) : random_(seed) {}

@@ -120,8 +120,11 @@ result<edit> take_edit(reader& in) {
             TRY(e.new_name, take_name(in));
             break;
         }
-        case edit_kind::table: TRY_VOID(take_table(in, e)); break;
-        default: break;
+        case edit_kind::table:
+            TRY_VOID(take_table(in, e));
+            break;
+        default:
+            break;
     }
     return e;
 }

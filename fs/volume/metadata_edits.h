@@ -19,15 +19,15 @@ inline constexpr std::size_t append_overhead = 1 + 1 + 8 + 4;
 inline constexpr std::size_t table_chunk_encoded_size = 24 + 2 + 4;
 
 enum class edit_kind : std::uint8_t {
-    create = 1,            // an empty file, in place of whatever has the name
-    append = 2,            // bytes at the end of a file
-    truncate = 3,          // cuts a file to a smaller size
-    rename = 4,            // replaces what has the new name
+    create = 1,    // an empty file, in place of whatever has the name
+    append = 2,    // bytes at the end of a file
+    truncate = 3,  // cuts a file to a smaller size
+    rename = 4,    // replaces what has the new name
     remove = 5,
-    table = 6,             // a whole table file
+    table = 6,  // a whole table file
     make_directory = 7,
     remove_directory = 8,
-    abandon = 9,           // table chunks that were put but became part of no file
+    abandon = 9,  // table chunks that were put but became part of no file
 };
 
 /// One decoded edit; `data` points into the input.
@@ -40,10 +40,12 @@ struct edit {
     std::vector<table_chunk> chunks;  // table, abandon
 };
 
-/// True for a relative path of 1 to metadata_file_name_size_max bytes without empty, "." or ".." components and without NUL.
+/// True for a relative path of 1 to metadata_file_name_size_max bytes without empty, "." or ".." components and without
+/// NUL.
 bool is_edit_name(std::string_view name);
 
-/// REQUIRES: is_edit_name of the names. `put_edit_append` leaves the data to the caller, who adds `size` bytes after it.
+/// REQUIRES: is_edit_name of the names. `put_edit_append` leaves the data to the caller, who adds `size` bytes after
+/// it.
 void put_edit_name(writer& out, edit_kind kind, std::string_view name);
 void put_edit_append(writer& out, std::string_view name, std::uint64_t offset, std::uint32_t size);
 void put_edit_truncate(writer& out, std::string_view name, std::uint64_t size);

@@ -13,7 +13,8 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
-/// RocksDB retries what may pass. It calls everything else fatal and never writes again, so only the loss of authority is.
+/// RocksDB retries what may pass. It calls everything else fatal and never writes again, so only the loss of authority
+/// is.
 bool may_pass(errc code) {
     return code != errc::stale_epoch;
 }
@@ -30,8 +31,8 @@ IOStatus to_io_status(const error& e) {
     return status;
 }
 
-IOStatus memory_reader::Read(std::uint64_t offset, std::size_t n, const IOOptions& /*options*/, Slice* result, char* scratch,
-                             IODebugContext* /*debug*/) const {
+IOStatus memory_reader::Read(std::uint64_t offset, std::size_t n, const IOOptions& /*options*/, Slice* result,
+                             char* scratch, IODebugContext* /*debug*/) const {
     const std::lock_guard lock(state_->mutex);
     const std::size_t size = bytes_->read(offset, std::as_writable_bytes(std::span(scratch, n)));
     *result = Slice(scratch, size);
@@ -67,8 +68,8 @@ result<void> table_reader::visit(std::uint64_t offset, std::size_t size, std::by
     return {};
 }
 
-IOStatus table_reader::Read(std::uint64_t offset, std::size_t n, const IOOptions& /*options*/, Slice* result, char* scratch,
-                            IODebugContext* /*debug*/) const {
+IOStatus table_reader::Read(std::uint64_t offset, std::size_t n, const IOOptions& /*options*/, Slice* result,
+                            char* scratch, IODebugContext* /*debug*/) const {
     *result = Slice(scratch, 0);
     if (offset >= table_->size()) return IOStatus::OK();
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(n, table_->size() - offset));
@@ -78,7 +79,8 @@ IOStatus table_reader::Read(std::uint64_t offset, std::size_t n, const IOOptions
     return IOStatus::OK();
 }
 
-IOStatus table_reader::Prefetch(std::uint64_t offset, std::size_t n, const IOOptions& /*options*/, IODebugContext* /*debug*/) {
+IOStatus table_reader::Prefetch(std::uint64_t offset, std::size_t n, const IOOptions& /*options*/,
+                                IODebugContext* /*debug*/) {
     if (offset >= table_->size()) return IOStatus::OK();
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(n, table_->size() - offset));
     // More would push out what was just fetched.

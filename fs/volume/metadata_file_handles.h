@@ -16,8 +16,8 @@ class memory_reader final : public rocksdb::FSRandomAccessFile {
     memory_reader(std::shared_ptr<metadata_state> state, std::shared_ptr<file_bytes> bytes)
         : state_(std::move(state)), bytes_(std::move(bytes)) {}
 
-    rocksdb::IOStatus Read(std::uint64_t offset, std::size_t n, const rocksdb::IOOptions& options, rocksdb::Slice* result,
-                           char* scratch, rocksdb::IODebugContext* debug) const override;
+    rocksdb::IOStatus Read(std::uint64_t offset, std::size_t n, const rocksdb::IOOptions& options,
+                           rocksdb::Slice* result, char* scratch, rocksdb::IODebugContext* debug) const override;
 
   private:
     std::shared_ptr<metadata_state> state_;
@@ -30,8 +30,8 @@ class table_reader final : public rocksdb::FSRandomAccessFile {
     table_reader(std::shared_ptr<metadata_state> state, std::shared_ptr<const table_layout> table)
         : state_(std::move(state)), table_(std::move(table)) {}
 
-    rocksdb::IOStatus Read(std::uint64_t offset, std::size_t n, const rocksdb::IOOptions& options, rocksdb::Slice* result,
-                           char* scratch, rocksdb::IODebugContext* debug) const override;
+    rocksdb::IOStatus Read(std::uint64_t offset, std::size_t n, const rocksdb::IOOptions& options,
+                           rocksdb::Slice* result, char* scratch, rocksdb::IODebugContext* debug) const override;
     rocksdb::IOStatus Prefetch(std::uint64_t offset, std::size_t n, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
 
@@ -66,7 +66,8 @@ class memory_writer final : public rocksdb::FSWritableFile {
     using FSWritableFile::Append;
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* debug) override;
-    rocksdb::IOStatus Truncate(std::uint64_t size, const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override;
+    rocksdb::IOStatus Truncate(std::uint64_t size, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* debug) override;
     rocksdb::IOStatus Close(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override;
     rocksdb::IOStatus Flush(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override;
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override;
@@ -78,8 +79,8 @@ class memory_writer final : public rocksdb::FSWritableFile {
     std::shared_ptr<file_bytes> bytes_;
 };
 
-/// Writes a table file: bytes are collected into chunks and put; the file comes into being when it is closed. One that is
-/// dropped before, or whose put failed, never was; its chunks are abandoned.
+/// Writes a table file: bytes are collected into chunks and put; the file comes into being when it is closed. One that
+/// is dropped before, or whose put failed, never was; its chunks are abandoned.
 class table_writer final : public rocksdb::FSWritableFile {
   public:
     table_writer(std::shared_ptr<metadata_state> state, std::string name);

@@ -74,8 +74,14 @@ void file_map::append(const std::shared_ptr<file_bytes>& file, bytes_view data) 
             return;
         }
     }
-    pending_.push_back({.kind = edit_kind::append, .name = file->name, .new_name = {}, .bytes = file, .offset = offset,
-                        .size = data.size(), .table = {}, .chunks = {}});
+    pending_.push_back({.kind = edit_kind::append,
+                        .name = file->name,
+                        .new_name = {},
+                        .bytes = file,
+                        .offset = offset,
+                        .size = data.size(),
+                        .table = {},
+                        .chunks = {}});
 }
 
 std::shared_ptr<file_bytes> file_map::truncate(const std::shared_ptr<file_bytes>& file, std::uint64_t size) {
@@ -84,7 +90,12 @@ std::shared_ptr<file_bytes> file_map::truncate(const std::shared_ptr<file_bytes>
     file->for_each_part(0, size, [&cut](bytes_view part) { cut->append(part); });
     cut->name = std::exchange(file->name, {});
     if (!cut->name.empty())
-        record({.kind = edit_kind::truncate, .name = cut->name, .new_name = {}, .bytes = cut, .size = size, .table = {},
+        record({.kind = edit_kind::truncate,
+                .name = cut->name,
+                .new_name = {},
+                .bytes = cut,
+                .size = size,
+                .table = {},
                 .chunks = {}});
     return cut;
 }
@@ -108,7 +119,8 @@ bool file_map::remove(const std::string& name) {
 
 void file_map::put_table(const std::string& name, std::shared_ptr<const table_layout> table) {
     displace_live(name);
-    record({.kind = edit_kind::table, .name = name, .new_name = {}, .bytes = {}, .table = std::move(table), .chunks = {}});
+    record(
+        {.kind = edit_kind::table, .name = name, .new_name = {}, .bytes = {}, .table = std::move(table), .chunks = {}});
 }
 
 bool file_map::make_directory(const std::string& name) {
@@ -125,7 +137,12 @@ bool file_map::remove_directory(const std::string& name) {
 
 void file_map::abandon(std::vector<table_chunk> chunks) {
     if (chunks.empty()) return;
-    record({.kind = edit_kind::abandon, .name = {}, .new_name = {}, .bytes = {}, .table = {}, .chunks = std::move(chunks)});
+    record({.kind = edit_kind::abandon,
+            .name = {},
+            .new_name = {},
+            .bytes = {},
+            .table = {},
+            .chunks = std::move(chunks)});
 }
 
 void file_map::drop(file_view& view, const std::string& name, std::vector<table_chunk>* dead) {
@@ -142,7 +159,9 @@ void file_map::apply(file_view& view, const change& c, std::vector<table_chunk>*
             drop(view, c.name, dead);
             view.files[c.name] = {.bytes = c.bytes, .table = {}, .size = 0, .modify_time = now_seconds()};
             break;
-        case edit_kind::append: view.files.at(c.name).size = c.offset + c.size; break;
+        case edit_kind::append:
+            view.files.at(c.name).size = c.offset + c.size;
+            break;
         case edit_kind::truncate:
             view.files.at(c.name) = {.bytes = c.bytes, .table = {}, .size = c.size, .modify_time = now_seconds()};
             break;
@@ -153,13 +172,19 @@ void file_map::apply(file_view& view, const change& c, std::vector<table_chunk>*
             view.files.insert(std::move(node));
             break;
         }
-        case edit_kind::remove: drop(view, c.name, dead); break;
+        case edit_kind::remove:
+            drop(view, c.name, dead);
+            break;
         case edit_kind::table:
             drop(view, c.name, dead);
             view.files[c.name] = {.bytes = {}, .table = c.table, .size = c.table->size(), .modify_time = now_seconds()};
             break;
-        case edit_kind::make_directory: view.directories.insert(c.name); break;
-        case edit_kind::remove_directory: view.directories.erase(c.name); break;
+        case edit_kind::make_directory:
+            view.directories.insert(c.name);
+            break;
+        case edit_kind::remove_directory:
+            view.directories.erase(c.name);
+            break;
         case edit_kind::abandon:
             if (dead != nullptr) dead->insert(dead->end(), c.chunks.begin(), c.chunks.end());
             break;

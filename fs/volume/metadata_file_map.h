@@ -1,9 +1,9 @@
 #pragma once
 // The names and contents of RocksDB's files, and the stream of their changes. Knows neither RocksDB nor the sites.
 //
-// Two views of the same files: *live* is what RocksDB sees; *taken* is what the edits that were taken so far say. Contents are
-// append-only and shared by both, so a pending append is no more than a range, and a snapshot of the taken view is right at any
-// moment, whatever background threads do meanwhile.
+// Two views of the same files: *live* is what RocksDB sees; *taken* is what the edits that were taken so far say.
+// Contents are append-only and shared by both, so a pending append is no more than a range, and a snapshot of the taken
+// view is right at any moment, whatever background threads do meanwhile.
 //
 // Thread safety: none; metadata_files guards an instance with a mutex.
 

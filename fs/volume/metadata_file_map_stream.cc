@@ -28,12 +28,18 @@ static_assert(1 + 1 + metadata_file_name_size_max + 8 + 4 + table_chunk_count_ma
 
 std::size_t file_map::encoded_size(const change& c) {
     switch (c.kind) {
-        case edit_kind::append: return append_overhead + c.name.size() + c.size;
-        case edit_kind::truncate: return 1 + name_size(c.name) + 8;
-        case edit_kind::rename: return 1 + name_size(c.name) + name_size(c.new_name);
-        case edit_kind::table: return table_size(c.name, *c.table);
-        case edit_kind::abandon: return 1 + 4 + c.chunks.size() * table_chunk_encoded_size;
-        default: return 1 + name_size(c.name);
+        case edit_kind::append:
+            return append_overhead + c.name.size() + c.size;
+        case edit_kind::truncate:
+            return 1 + name_size(c.name) + 8;
+        case edit_kind::rename:
+            return 1 + name_size(c.name) + name_size(c.new_name);
+        case edit_kind::table:
+            return table_size(c.name, *c.table);
+        case edit_kind::abandon:
+            return 1 + 4 + c.chunks.size() * table_chunk_encoded_size;
+        default:
+            return 1 + name_size(c.name);
     }
 }
 
@@ -43,11 +49,21 @@ void file_map::encode(writer& out, const change& c, std::uint64_t append_size) {
             put_edit_append(out, c.name, c.offset, static_cast<std::uint32_t>(append_size));
             c.bytes->for_each_part(c.offset, append_size, [&out](bytes_view part) { out.put_bytes(part); });
             break;
-        case edit_kind::truncate: put_edit_truncate(out, c.name, c.size); break;
-        case edit_kind::rename: put_edit_rename(out, c.name, c.new_name); break;
-        case edit_kind::table: put_edit_table(out, c.name, c.table->size(), c.table->chunks); break;
-        case edit_kind::abandon: put_edit_abandon(out, c.chunks); break;
-        default: put_edit_name(out, c.kind, c.name); break;
+        case edit_kind::truncate:
+            put_edit_truncate(out, c.name, c.size);
+            break;
+        case edit_kind::rename:
+            put_edit_rename(out, c.name, c.new_name);
+            break;
+        case edit_kind::table:
+            put_edit_table(out, c.name, c.table->size(), c.table->chunks);
+            break;
+        case edit_kind::abandon:
+            put_edit_abandon(out, c.chunks);
+            break;
+        default:
+            put_edit_name(out, c.kind, c.name);
+            break;
     }
 }
 
@@ -125,8 +141,14 @@ result<file_map::change> file_map::change_of_append(edit e) {
     if (it->second.size != e.size) return fail(errc::bad_format, "an append is not at the end of its metadata file");
     if (e.size + e.data.size() > metadata_file_size_max) return fail(errc::too_large, "a metadata file is too large");
     it->second.bytes->append(e.data);
-    return change{.kind = e.kind, .name = std::move(e.name), .new_name = {}, .bytes = it->second.bytes, .offset = e.size,
-                  .size = e.data.size(), .table = {}, .chunks = {}};
+    return change{.kind = e.kind,
+                  .name = std::move(e.name),
+                  .new_name = {},
+                  .bytes = it->second.bytes,
+                  .offset = e.size,
+                  .size = e.data.size(),
+                  .table = {},
+                  .chunks = {}};
 }
 
 result<file_map::change> file_map::change_of_truncate(edit e) {
@@ -136,15 +158,22 @@ result<file_map::change> file_map::change_of_truncate(edit e) {
     auto cut = std::make_shared<file_bytes>();
     it->second.bytes->for_each_part(0, e.size, [&cut](bytes_view part) { cut->append(part); });
     cut->name = std::exchange(it->second.bytes->name, {});
-    return change{.kind = e.kind, .name = std::move(e.name), .new_name = {}, .bytes = std::move(cut), .size = e.size,
-                  .table = {}, .chunks = {}};
+    return change{.kind = e.kind,
+                  .name = std::move(e.name),
+                  .new_name = {},
+                  .bytes = std::move(cut),
+                  .size = e.size,
+                  .table = {},
+                  .chunks = {}};
 }
 
 result<file_map::change> file_map::change_of(edit e) {
     change c{.kind = e.kind, .name = e.name, .new_name = e.new_name, .bytes = {}, .table = {}, .chunks = {}};
     switch (e.kind) {
-        case edit_kind::append: return change_of_append(std::move(e));
-        case edit_kind::truncate: return change_of_truncate(std::move(e));
+        case edit_kind::append:
+            return change_of_append(std::move(e));
+        case edit_kind::truncate:
+            return change_of_truncate(std::move(e));
         case edit_kind::create:
             displace_live(e.name);
             c.bytes = std::make_shared<file_bytes>();
@@ -170,9 +199,11 @@ result<file_map::change> file_map::change_of(edit e) {
             if (live_.directories.contains(e.name)) return fail(errc::bad_format, "a metadata directory twice");
             break;
         case edit_kind::remove_directory:
-            if (!live_.directories.contains(e.name)) return fail(errc::bad_format, "a removal of no metadata directory");
+            if (!live_.directories.contains(e.name))
+                return fail(errc::bad_format, "a removal of no metadata directory");
             break;
-        case edit_kind::abandon: break;
+        case edit_kind::abandon:
+            break;
     }
     return c;
 }

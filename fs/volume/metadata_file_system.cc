@@ -1,8 +1,7 @@
 #include "fs/volume/metadata_file_system.h"
 
-#include <rocksdb/env.h>
-
 #include <optional>
+#include <rocksdb/env.h>
 
 #include "fs/base/assert.h"
 #include "fs/volume/metadata_file_handles.h"
@@ -81,7 +80,8 @@ class metadata_file_system final : public rocksdb::FileSystem {
     }
 
     IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& /*options*/,
-                                 std::unique_ptr<rocksdb::FSRandomAccessFile>* result, IODebugContext* /*debug*/) override {
+                                 std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                 IODebugContext* /*debug*/) override {
         result->reset();
         const std::lock_guard lock(state_->mutex);
         const auto* entry = find(path);
@@ -184,7 +184,8 @@ class metadata_file_system final : public rocksdb::FileSystem {
         return make_directory(path);
     }
 
-    IOStatus CreateDirIfMissing(const std::string& path, const IOOptions& /*options*/, IODebugContext* /*debug*/) override {
+    IOStatus CreateDirIfMissing(const std::string& path, const IOOptions& /*options*/,
+                                IODebugContext* /*debug*/) override {
         const std::lock_guard lock(state_->mutex);
         return is_directory(path) ? IOStatus::OK() : make_directory(path);
     }
@@ -248,8 +249,8 @@ class metadata_file_system final : public rocksdb::FileSystem {
         return IOStatus::OK();
     }
 
-    IOStatus NewLogger(const std::string& /*path*/, const IOOptions& /*options*/, std::shared_ptr<rocksdb::Logger>* result,
-                       IODebugContext* /*debug*/) override {
+    IOStatus NewLogger(const std::string& /*path*/, const IOOptions& /*options*/,
+                       std::shared_ptr<rocksdb::Logger>* result, IODebugContext* /*debug*/) override {
         *result = make_null_logger();
         return IOStatus::OK();
     }
@@ -292,7 +293,8 @@ class metadata_file_system final : public rocksdb::FileSystem {
     }
 
     std::shared_ptr<metadata_state> state_;
-    std::set<std::string> other_directories_;  // outside of the root: a follower's own path; never recorded, always empty
+    std::set<std::string>
+        other_directories_;  // outside of the root: a follower's own path; never recorded, always empty
 };
 
 }  // namespace

@@ -41,7 +41,8 @@ rocksdb::Env* metadata_files::env() {
     return env_.get();
 }
 
-std::shared_ptr<rocksdb::Cache> metadata_files::block_cache(const std::function<std::shared_ptr<rocksdb::Cache>()>& make) {
+std::shared_ptr<rocksdb::Cache> metadata_files::block_cache(
+    const std::function<std::shared_ptr<rocksdb::Cache>()>& make) {
     const std::lock_guard lock(impl_->state->mutex);
     if (!impl_->block_cache) impl_->block_cache = make();
     return impl_->block_cache;

@@ -134,7 +134,8 @@ void metadata_pieces::fetch_claimed(const table_chunk& chunk, std::vector<wanted
     }
 }
 
-result<std::vector<buffer>> metadata_pieces::fetch_run(const table_chunk& chunk, std::uint32_t first, std::uint32_t count) {
+result<std::vector<buffer>> metadata_pieces::fetch_run(const table_chunk& chunk, std::uint32_t first,
+                                                       std::uint32_t count) {
     TRY(auto fetched, io_.get_table_pieces(chunk, first, count));
     if (fetched.size() != count) return fail(errc::bad_format, "a table chunk gave another number of pieces");
     for (std::uint32_t i = 0; i < count; ++i) {

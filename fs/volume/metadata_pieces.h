@@ -14,8 +14,8 @@
 
 namespace warifu {
 
-/// Thread safety: all methods, any thread. The mutex is never held while the sites are asked; of several threads that miss one
-/// piece one asks and the others wait for it. An error is given to all who wait and is not kept.
+/// Thread safety: all methods, any thread. The mutex is never held while the sites are asked; of several threads that
+/// miss one piece one asks and the others wait for it. An error is given to all who wait and is not kept.
 class metadata_pieces {
   public:
     using piece = std::shared_ptr<const buffer>;

@@ -77,7 +77,7 @@ task<bool> volume_impl::reap_freed() {
     // A commit captured after this moment holds whatever freed these pieces.
     while (!found.settled && durable_capture_ <= found.capture)
         if (!co_await pause(reap_interval)) co_return false;
-    if (!co_await pause(std::chrono::milliseconds(removal_delay_ms))) co_return false;
+    if (!co_await pause(std::chrono::milliseconds(options_.removal_delay_ms))) co_return false;
     if (!members_.whole() || !members_.check_writable()) co_return false;
     CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, found.freed)));
     CO_TRY_VOID(co_await run_in(pool_, [this, &found]() -> result<void> {

@@ -42,6 +42,7 @@ struct volume_options {
     std::size_t memory_size = 128U << 20U;    // for RocksDB and table pieces, bytes
     std::function<std::unique_ptr<random_source>()> make_random;  // one per worker thread; default drbg
     claim pad_claim = claim::simulated;       // the weakest of the links in use
+    std::uint32_t removal_delay_ms = warifu::removal_delay_ms;  // followers may read that long what a commit freed
     std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;  // of a new volume
 };
 

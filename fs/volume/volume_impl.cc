@@ -160,7 +160,7 @@ task<> volume_impl::commit(std::unique_ptr<captured_edits> captured, std::vector
     if (done) {
         chunks_.committed(named);
         durable_capture_ = edits->number;
-        const deadline due = steady_clock::now() + std::chrono::milliseconds(removal_delay_ms);
+        const deadline due = steady_clock::now() + std::chrono::milliseconds(options_.removal_delay_ms);
         for (const edit_batch& batch : edits->batches)
             for (const table_chunk& chunk : batch.dead) {
                 chunks_.committed({chunk.chunk});

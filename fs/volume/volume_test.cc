@@ -195,17 +195,37 @@ TEST_P(volume_over, lying_sites_are_caught_and_routed_around) {
 
 TEST_P(volume_over, removed_files_leave_the_sites) {
     sites.create();
+    auto w = open_writer(sites);
+    ASSERT_TRUE(w);
+    ASSERT_TRUE(w->write_file("f", pattern(20'000, 5)));
+    ASSERT_TRUE(w->commit());
+    EXPECT_TRUE(sites.holds(0, w->last_chunk));
+    ASSERT_TRUE(w->remove_file("f"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    EXPECT_TRUE(sites.holds(0, w->last_chunk)) << "never before the commit that freed it";
+    EXPECT_TRUE(w->until([&] {
+        for (unsigned i = 0; i < GetParam().n; ++i)
+            if (sites.holds(i, w->last_chunk)) return false;
+        return true;
+    }));
+}
+
+TEST_P(volume_over, puts_whose_commit_never_came_are_collected) {
+    sites.create();
+    chunk_id garbage;
     {
         auto w = open_writer(sites);
         ASSERT_TRUE(w);
-        ASSERT_TRUE(w->write_file("uncommitted", pattern(20'000, 5)));  // becomes garbage of a crashed epoch
+        ASSERT_TRUE(w->write_file("kept", pattern(20'000, 5)));
+        ASSERT_TRUE(w->commit());
+        ASSERT_TRUE(w->write_file("uncommitted", pattern(20'000, 5)));
+        garbage = w->last_chunk;
     }
+    EXPECT_TRUE(sites.holds(0, garbage));
     auto w = open_writer(sites);
     ASSERT_TRUE(w);
-    EXPECT_TRUE(w->until([&] {
-        const auto chunks = run_on(core.context, sites.sites[0]->list(chunk_id{}, 100));
-        return chunks && chunks->empty();
-    }));
+    EXPECT_TRUE(w->until([&] { return !sites.holds(0, garbage) && !sites.holds(GetParam().n - 1, garbage); }));
+    EXPECT_EQ(*w->read_file("kept"), pattern(20'000, 5));
 }
 
 INSTANTIATE_TEST_SUITE_P(schemes, volume_over,

@@ -44,6 +44,7 @@ class memory_sites {
         o.threshold = threshold;
         o.mode = mode;
         o.memory_size = 16U << 20U;
+        o.removal_delay_ms = 50;
         for (std::size_t i = 0; i < sites.size(); ++i) {
             volume_site site;
             site.name = "site" + std::to_string(i + 1);
@@ -61,6 +62,9 @@ class memory_sites {
         run([this] {
             for (const auto& store : stores) store->crash();
         });
+    }
+    bool holds(std::size_t site, chunk_id chunk) {
+        return run_on(core_, stores[site]->describe(chunk)).has_value();
     }
     /// Runs `change` on the core thread, which owns the stores.
     void run(auto change) {
@@ -109,6 +113,13 @@ class writer_of {
         pieces.emplace_back(buffer::copy_of(content));
         TRY_VOID(run_on(core_, volume_->put_chunk(chunk, std::move(pieces))));
         chunks_.push_back(chunk);
+        last_chunk = chunk;
+        return {};
+    }
+    result<void> remove_file(const std::string& name) {
+        const std::lock_guard lock(volume_->names_lock());
+        TRY(const inode gone, volume_->names().unlink(root_inode, name, time_stamp::now()));
+        TRY_VOID(volume_->names().forget_orphan(gone.number, 1000));
         return {};
     }
     result<void> commit() {
@@ -124,7 +135,7 @@ class writer_of {
         TRY(const auto extents, volume_->names().extents(found.number, 0, found.size));
         byte_vector all;
         for (const extent& e : extents) {
-            TRY(const buffer part, run_on(core_, volume_->read(e, e.piece_offset, e.size)));
+            TRY(const slice part, run_on(core_, volume_->read(e, e.piece_offset, e.size)));
             all.insert(all.end(), part.view().begin(), part.view().end());
         }
         return all;
@@ -142,6 +153,8 @@ class writer_of {
         const volume_status now = volume_->status();
         return std::ranges::all_of(now.sites, [](const auto& s) { return s.role == site_role::member; });
     }
+
+    chunk_id last_chunk;
 
   private:
     asio::io_context& core_;
