@@ -50,7 +50,8 @@ result<name_slot> find_name(const metadata_store& store, inode_number directory,
     return find(store, directory, first_cookie, name);
 }
 
-result<name_slot> find_name(const transaction& tx, inode_number directory, std::uint64_t first_cookie, std::string_view name) {
+result<name_slot> find_name(const transaction& tx, inode_number directory, std::uint64_t first_cookie,
+                            std::string_view name) {
     return find(tx, directory, first_cookie, name);
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 // Names in directories: chains of names whose hashes collide.
 //
-// A name's place is (directory, cookie), cookie = hash << 8 | collision number. The record at collision number 0 begins the chain
-// and says the highest number that is in use; when its name goes while others stay, a placeholder keeps the place. So looking a
-// name up is one point read unless hashes collide, and cookies never move.
+// A name's place is (directory, cookie), cookie = hash << 8 | collision number. The record at collision number 0 begins
+// the chain and says the highest number that is in use; when its name goes while others stay, a placeholder keeps the
+// place. So looking a name up is one point read unless hashes collide, and cookies never move.
 
 #include <optional>
 #include <string_view>
@@ -26,9 +26,11 @@ result<void> check_name(std::string_view name);
 
 result<name_slot> find_name(const metadata_store& store, inode_number directory, std::uint64_t first_cookie,
                             std::string_view name);
-result<name_slot> find_name(const transaction& tx, inode_number directory, std::uint64_t first_cookie, std::string_view name);
+result<name_slot> find_name(const transaction& tx, inode_number directory, std::uint64_t first_cookie,
+                            std::string_view name);
 
-/// Adds a name. REQUIRES: `slot` was found in this transaction's state, without the name. no_space when 256 names collide.
+/// Adds a name. REQUIRES: `slot` was found in this transaction's state, without the name. no_space when 256 names
+/// collide.
 result<void> insert_name(transaction& tx, const name_slot& slot, std::string_view name, inode_number number,
                          std::uint32_t type);
 /// Lets an existing name lead elsewhere; its cookie stays. REQUIRES: slot.found.

@@ -34,7 +34,8 @@ void touch_directory(inode& directory, time_stamp now) {
 }
 
 result<inode> with_attributes(const inode& current, const inode& changed) {
-    if ((current.mode & S_IFMT) != (changed.mode & S_IFMT)) return fail(errc::bad_argument, "an inode's type is for life");
+    if ((current.mode & S_IFMT) != (changed.mode & S_IFMT))
+        return fail(errc::bad_argument, "an inode's type is for life");
     if (!is_time(changed.access_time) || !is_time(changed.modify_time) || !is_time(changed.change_time) ||
         !is_time(changed.birth_time))
         return fail(errc::bad_argument, "a time stamp has too many nanoseconds");
@@ -99,7 +100,8 @@ result<std::string> name_space::read_link(inode_number number) const {
     return fail(errc::bad_argument, "not a symbolic link");
 }
 
-result<std::vector<directory_entry>> name_space::list(inode_number directory, std::uint64_t cookie, std::size_t count) const {
+result<std::vector<directory_entry>> name_space::list(inode_number directory, std::uint64_t cookie,
+                                                      std::size_t count) const {
     TRY(const auto parent, impl_->store.get_inode(directory));
     if (!is_directory(parent)) return fail(errc::not_directory);
     std::vector<directory_entry> entries;

@@ -1,10 +1,10 @@
 #pragma once
-// The namespace of one volume as records in RocksDB: inodes, directory entries, extended attributes, extents, references to
-// pieces, the list of pieces to remove. Pure translation of POSIX outcomes into write batches; knows nothing of shares, sites or
-// FUSE. Each mutation is one atomic WriteBatch (RocksDB's log orders them).
+// The namespace of one volume as records in RocksDB: inodes, directory entries, extended attributes, extents,
+// references to pieces, the list of pieces to remove. Pure translation of POSIX outcomes into write batches; knows
+// nothing of shares, sites or FUSE. Each mutation is one atomic WriteBatch (RocksDB's log orders them).
 //
-// Thread safety: reads may run on any thread at any time. Mutations: one at a time (REQUIRES the caller's namespace lock).
-// A read may block when RocksDB has to fetch a file piece from the sites.
+// Thread safety: reads may run on any thread at any time. Mutations: one at a time (REQUIRES the caller's namespace
+// lock). A read may block when RocksDB has to fetch a file piece from the sites.
 
 #include <cstdint>
 #include <functional>
@@ -55,10 +55,10 @@ struct extent {
     std::uint32_t size = 0;  // bytes
     chunk_id chunk;
     std::uint16_t piece = 0;
-    std::uint16_t placement = 0;       // scheme and site list, a number in the volume's placement table
-    std::uint32_t piece_size = 0;      // secret bytes of the whole piece
-    std::uint32_t piece_offset = 0;    // where this extent starts in the piece
-    std::uint32_t first_unit = 0;      // sharing units of the chunk before this piece (places the piece's tags)
+    std::uint16_t placement = 0;     // scheme and site list, a number in the volume's placement table
+    std::uint32_t piece_size = 0;    // secret bytes of the whole piece
+    std::uint32_t piece_offset = 0;  // where this extent starts in the piece
+    std::uint32_t first_unit = 0;    // sharing units of the chunk before this piece (places the piece's tags)
 
     std::uint64_t end() const { return file_offset + size; }
     bool operator==(const extent&) const = default;
@@ -87,8 +87,8 @@ struct live_piece {
 struct directory_entry {
     std::string name;
     inode_number number = 0;
-    std::uint32_t type = 0;     // S_IFMT bits
-    std::uint64_t cookie = 0;   // resume readdir after this entry; stable while the entry lives
+    std::uint32_t type = 0;    // S_IFMT bits
+    std::uint64_t cookie = 0;  // resume readdir after this entry; stable while the entry lives
 };
 
 struct new_inode {
@@ -121,8 +121,8 @@ inline constexpr std::uint64_t file_size_max = 1ULL << 50U;
 
 class name_space {
   public:
-    /// `db` outlives this object. A fresh database must be given format() first. Tests cut names' hashes with `hash_mask` so
-    /// that names collide; a volume must always be used with one mask.
+    /// `db` outlives this object. A fresh database must be given format() first. Tests cut names' hashes with
+    /// `hash_mask` so that names collide; a volume must always be used with one mask.
     explicit name_space(rocksdb::DB& db, std::uint64_t hash_mask = ~std::uint64_t{0});
     ~name_space();
 
@@ -152,33 +152,35 @@ class name_space {
     result<inode> unlink(inode_number parent, std::string_view name, time_stamp now);
     result<inode> remove_directory(inode_number parent, std::string_view name, time_stamp now);
     /// Refuses to move a directory below itself (bad_argument). Two names of one inode: nothing happens, success.
-    result<rename_outcome> rename(inode_number from, std::string_view from_name, inode_number to, std::string_view to_name,
-                                  rename_mode mode, time_stamp now);
-    /// Writes the attributes (permission bits, owner, size, times) of an existing inode as given; extents are not touched.
-    /// Link count, parent, stored size and a directory's or symlink's size stay what they are.
+    result<rename_outcome> rename(inode_number from, std::string_view from_name, inode_number to,
+                                  std::string_view to_name, rename_mode mode, time_stamp now);
+    /// Writes the attributes (permission bits, owner, size, times) of an existing inode as given; extents are not
+    /// touched. Link count, parent, stored size and a directory's or symlink's size stay what they are.
     result<void> set(const inode& changed);
     enum class attribute_mode : std::uint8_t { any, create_only, replace_only };
     result<void> set_attribute(inode_number number, std::string_view name, std::string_view value, attribute_mode mode,
                                time_stamp now);
     result<void> remove_attribute(inode_number number, std::string_view name, time_stamp now);
 
-    /// Puts `fresh` (ascending, not overlapping) in place of whatever [offset, offset + size) held, clips extents at the edges,
-    /// counts references of pieces (a piece whose last reference goes joins the freed list), writes `changed` as the inode's
-    /// attributes as set() does (its stored_size is computed here and returned). size may be 2^64-1-offset for "to the end".
-    /// A piece of `fresh` must be live or new; one that was freed may not come back.
+    /// Puts `fresh` (ascending, not overlapping) in place of whatever [offset, offset + size) held, clips extents at
+    /// the edges, counts references of pieces (a piece whose last reference goes joins the freed list), writes
+    /// `changed` as the inode's attributes as set() does (its stored_size is computed here and returned). size may be
+    /// 2^64-1-offset for "to the end". A piece of `fresh` must be live or new; one that was freed may not come back.
     result<inode> replace_extents(const inode& changed, std::uint64_t offset, std::uint64_t size,
                                   const std::vector<extent>& fresh);
-    /// Makes [to_offset, +size) of `to` share the pieces of [from_offset, +size) of `from`: copy_file_range as metadata.
+    /// Makes [to_offset, +size) of `to` share the pieces of [from_offset, +size) of `from`: copy_file_range as
+    /// metadata.
     result<inode> clone(inode_number from, std::uint64_t from_offset, const inode& to_changed, std::uint64_t to_offset,
                         std::uint64_t size);
 
     /// Orphans: inodes without a name (unlinked while open). After a crash all of them are to be forgotten.
     result<std::vector<inode_number>> orphans(std::size_t count) const;
-    /// Drops an orphan: its attributes, extents (pieces to the freed list). At most `extent_budget` extents a call: returns true
-    /// when it is gone, false when it must be called again.
+    /// Drops an orphan: its attributes, extents (pieces to the freed list). At most `extent_budget` extents a call:
+    /// returns true when it is gone, false when it must be called again.
     result<bool> forget_orphan(inode_number number, std::size_t extent_budget);
 
-    /// The freed list in ticket order. last_of_chunk says what is so at this moment (of every freed piece of such a chunk).
+    /// The freed list in ticket order. last_of_chunk says what is so at this moment (of every freed piece of such a
+    /// chunk).
     result<std::vector<freed_piece>> freed(std::uint64_t after_ticket, std::size_t count) const;
     /// The newest ticket that was given out: at a commit's capture, what is freed up to it is freed by that commit.
     std::uint64_t last_freed_ticket() const;
@@ -186,7 +188,8 @@ class name_space {
     result<void> acknowledge_removed(const std::vector<std::uint64_t>& tickets);
 
     /// Live pieces in chunk order, strictly after (chunk, piece), at most `count`: what heal and scrub walk.
-    result<std::vector<live_piece>> live_pieces(chunk_id after_chunk, std::uint16_t after_piece, std::size_t count) const;
+    result<std::vector<live_piece>> live_pieces(chunk_id after_chunk, std::uint16_t after_piece,
+                                                std::size_t count) const;
 
   private:
     class impl;

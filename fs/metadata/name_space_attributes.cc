@@ -9,7 +9,8 @@ namespace {
 constexpr std::size_t attribute_list_size_max = 65536;
 
 result<void> check_attribute_name(std::string_view name) {
-    if (name.empty() || name.find('\0') != std::string_view::npos) return fail(errc::bad_argument, "not an attribute's name");
+    if (name.empty() || name.find('\0') != std::string_view::npos)
+        return fail(errc::bad_argument, "not an attribute's name");
     if (name.size() > attribute_name_size_max) return fail(errc::range, "an attribute's name is too long");
     return {};
 }
@@ -38,8 +39,8 @@ result<std::vector<std::string>> name_space::list_attributes(inode_number number
     return names_of(impl_->store, number);
 }
 
-result<void> name_space::set_attribute(inode_number number, std::string_view name, std::string_view value, attribute_mode mode,
-                                       time_stamp now) {
+result<void> name_space::set_attribute(inode_number number, std::string_view name, std::string_view value,
+                                       attribute_mode mode, time_stamp now) {
     TRY_VOID(check_attribute_name(name));
     if (value.size() > attribute_value_size_max) return fail(errc::too_large, "an attribute's value is too large");
     transaction tx(impl_->store);

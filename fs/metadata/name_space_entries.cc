@@ -20,7 +20,8 @@ result<void> check_new(const new_inode& fresh) {
             if (fresh.symlink_target.empty()) return fail(errc::not_found, "an empty target");
             if (fresh.symlink_target.find('\0') != std::string::npos) return fail(errc::bad_argument, "not a target");
             return {};
-        default: return fail(errc::bad_argument, "no such type of inode");
+        default:
+            return fail(errc::bad_argument, "no such type of inode");
     }
 }
 

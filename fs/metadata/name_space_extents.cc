@@ -79,7 +79,8 @@ result<void> cut_out(replacement& change, const metadata_store& store, inode_num
 
 }  // namespace
 
-result<std::vector<extent>> name_space::impl::extents(inode_number number, std::uint64_t offset, std::uint64_t size) const {
+result<std::vector<extent>> name_space::impl::extents(inode_number number, std::uint64_t offset,
+                                                      std::uint64_t size) const {
     std::vector<extent> found;
     const std::uint64_t end = saturating_end(offset, size);
     if (offset >= end) return found;
@@ -102,8 +103,8 @@ result<std::optional<extent>> name_space::next_extent(inode_number number, std::
     return std::optional(e.value);
 }
 
-result<inode> name_space::impl::replace_extents(transaction& tx, const inode& changed, std::uint64_t offset, std::uint64_t size,
-                                                const std::vector<extent>& fresh) {
+result<inode> name_space::impl::replace_extents(transaction& tx, const inode& changed, std::uint64_t offset,
+                                                std::uint64_t size, const std::vector<extent>& fresh) {
     TRY(const auto current, tx.get_inode(changed.number));
     if (is_directory(current)) return fail(errc::is_directory);
     if (!S_ISREG(current.mode)) return fail(errc::bad_argument, "only regular files have extents");
@@ -128,9 +129,10 @@ result<inode> name_space::replace_extents(const inode& changed, std::uint64_t of
     return next;
 }
 
-result<inode> name_space::clone(inode_number from, std::uint64_t from_offset, const inode& to_changed, std::uint64_t to_offset,
-                                std::uint64_t size) {
-    if (from_offset > file_size_max || to_offset > file_size_max || size > file_size_max) return fail(errc::file_too_big);
+result<inode> name_space::clone(inode_number from, std::uint64_t from_offset, const inode& to_changed,
+                                std::uint64_t to_offset, std::uint64_t size) {
+    if (from_offset > file_size_max || to_offset > file_size_max || size > file_size_max)
+        return fail(errc::file_too_big);
     TRY_VOID(impl_->store.get_inode(from));
     TRY(const auto shared, impl_->extents(from, from_offset, size));
     std::vector<extent> fresh;

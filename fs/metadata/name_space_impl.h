@@ -1,10 +1,9 @@
 #pragma once
 // What the parts of name_space share.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <map>
+#include <sys/stat.h>
 
 #include "fs/metadata/entries.h"
 #include "fs/metadata/name_space.h"
@@ -29,7 +28,8 @@ class name_space::impl {
 
     metadata_store store;
     const std::uint64_t hash_mask;
-    /// Where forget_orphan goes on, by inode; only a shortcut over what is removed already. Guarded by the namespace lock.
+    /// Where forget_orphan goes on, by inode; only a shortcut over what is removed already. Guarded by the namespace
+    /// lock.
     std::map<inode_number, std::uint64_t> forgotten_up_to;
 };
 

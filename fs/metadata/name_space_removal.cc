@@ -85,8 +85,13 @@ result<std::vector<freed_piece>> name_space::freed(std::uint64_t after_ticket, s
             TRY(last_dead, chunk_is_dead(impl_->store, record.chunk));
             last_chunk = record.chunk;
         }
-        found.push_back({ticket, {epoch, record.chunk.sequence}, record.piece, record.placement, record.piece_size,
-                         record.first_unit, last_dead});
+        found.push_back({ticket,
+                         {epoch, record.chunk.sequence},
+                         record.piece,
+                         record.placement,
+                         record.piece_size,
+                         record.first_unit,
+                         last_dead});
     }
     TRY_VOID(it.status());
     return found;
@@ -115,8 +120,12 @@ result<std::vector<live_piece>> name_space::live_pieces(chunk_id after_chunk, st
         for (; it.valid() && found.size() < count; it.next()) {
             TRY(const auto name, decode_piece_key(it.key()));
             TRY(const auto record, decode_piece(it.value()));
-            found.push_back({{epoch, name.chunk.sequence}, name.piece, record.placement, record.piece_size,
-                             record.first_unit, record.references});
+            found.push_back({{epoch, name.chunk.sequence},
+                             name.piece,
+                             record.placement,
+                             record.piece_size,
+                             record.first_unit,
+                             record.references});
         }
         TRY_VOID(it.status());
     }

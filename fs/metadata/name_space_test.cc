@@ -2,9 +2,10 @@
 
 #include "fs/metadata/name_space.h"
 
+#include <cstdio>
 #include <gtest/gtest.h>
-
 #include <random>
+#include <rocksdb/statistics.h>
 
 #include "fs/metadata/name_space_test_util.h"
 
@@ -124,9 +125,11 @@ TEST(name_space, names_are_any_bytes_but_slash_and_nul) {
             EXPECT_EQ(code(f.names->create(root_inode, c.name, fresh_inode(S_IFREG | 0644))), code(errc::exists));
         }
         const auto file = f.names->lookup(root_inode, "a")->number;
-        EXPECT_EQ(code(f.names->link(file, root_inode, c.name, at(2))), c.outcome == ok ? code(errc::exists) : c.outcome);
+        EXPECT_EQ(code(f.names->link(file, root_inode, c.name, at(2))),
+                  c.outcome == ok ? code(errc::exists) : c.outcome);
         if (c.outcome != ok) {
-            EXPECT_EQ(code(f.names->rename(root_inode, "a", root_inode, c.name, rename_mode::replace, at(2))), c.outcome);
+            EXPECT_EQ(code(f.names->rename(root_inode, "a", root_inode, c.name, rename_mode::replace, at(2))),
+                      c.outcome);
             EXPECT_EQ(code(f.names->unlink(root_inode, c.name, at(2))), c.outcome);
             EXPECT_EQ(code(f.names->remove_directory(root_inode, c.name, at(2))), c.outcome);
         }
@@ -201,7 +204,8 @@ TEST(name_space, a_removed_directory_takes_no_names) {
     EXPECT_EQ(f.names->get(root_inode)->modify_time, at(9));
     EXPECT_EQ(code(f.names->create(directory, "x", fresh_inode(S_IFREG | 0644))), code(errc::not_found));
     EXPECT_EQ(code(f.names->link(file, directory, "x", at(2))), code(errc::not_found));
-    EXPECT_EQ(code(f.names->rename(root_inode, "f", directory, "x", rename_mode::replace, at(2))), code(errc::not_found));
+    EXPECT_EQ(code(f.names->rename(root_inode, "f", directory, "x", rename_mode::replace, at(2))),
+              code(errc::not_found));
     EXPECT_TRUE(f.names->list(directory, 0, 10)->empty());
     EXPECT_EQ(*f.names->orphans(10), std::vector<inode_number>{directory});
     EXPECT_TRUE(*f.names->forget_orphan(directory, 1));
@@ -448,10 +452,42 @@ TEST(name_space, an_entry_that_stays_is_seen_exactly_once_while_others_come_and_
             make_file(*f.names, root_inode, "comes" + std::to_string(4 * step + i));
         }
         // The entry behind the cookie may go too: the walk continues after its place.
-        if (entries->back().name.starts_with("comes")) ASSERT_TRUE(f.names->unlink(root_inode, entries->back().name, at(2)));
+        if (entries->back().name.starts_with("comes"))
+            ASSERT_TRUE(f.names->unlink(root_inode, entries->back().name, at(2)));
     }
     for (int i = 0; i < 500; ++i) EXPECT_EQ(seen["stays" + std::to_string(i)], 1);
     for (const auto& [name, times] : seen) EXPECT_EQ(times, 1) << name;
+}
+
+/// Inode and name, then extent and piece reference, as the mount does: what 5,000 small files add to the journal.
+TEST(name_space, a_small_file_costs_at_most_300_bytes_of_log) {
+    name_space_fixture f;
+    f.names.reset();
+    f.db.reset();
+    f.options.statistics = rocksdb::CreateDBStatistics();
+    f.reopen();
+    const auto directory = make_directory(*f.names, root_inode, "d").number;
+    const auto logged = [&f] { return f.options.statistics->getTickerCount(rocksdb::WAL_FILE_BYTES); };
+    const auto before = logged();
+    constexpr std::uint64_t count = 5000;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        auto fresh = fresh_inode(S_IFREG | 0644);
+        fresh.now = {1'700'000'000, 123'456'789};
+        auto file = *f.names->create(directory, "sample_" + std::to_string(i) + ".vcf.gz", fresh);
+        file.size = 6000;
+        file.modify_time = file.change_time = {1'700'000'000, 987'654'321};
+        extent e;
+        e.chunk = {{12, 0x0123456789abcdef}, 100'000 + i / 500};
+        e.piece = static_cast<std::uint16_t>(i % 500);
+        e.size = e.piece_size = 6000;
+        e.first_unit = static_cast<std::uint32_t>(i % 500);
+        ASSERT_TRUE(f.names->replace_extents(file, 0, 6000, {e}));
+    }
+    const auto per_file = (logged() - before) / count;
+    RecordProperty("log_bytes_per_file", static_cast<int>(per_file));
+    std::printf("log bytes per small file: %llu\n", static_cast<unsigned long long>(per_file));
+    EXPECT_LE(per_file, 300U);
+    EXPECT_GT(per_file, 100U);
 }
 
 TEST(name_space, a_directory_of_100000_entries) {

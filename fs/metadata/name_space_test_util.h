@@ -2,13 +2,12 @@
 // A namespace on RocksDB in memory, and a checker that reads all records and compares everything that must agree.
 
 #include <gtest/gtest.h>
-#include <rocksdb/db.h>
-#include <rocksdb/env.h>
-#include <sys/stat.h>
-
 #include <map>
 #include <memory>
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <set>
+#include <sys/stat.h>
 
 #include "fs/metadata/name_space.h"
 #include "fs/metadata/records.h"
@@ -22,7 +21,8 @@ inline time_stamp at(std::int64_t seconds) {
 
 class name_space_fixture {
   public:
-    explicit name_space_fixture(std::uint64_t mask = ~std::uint64_t{0}) : hash_mask(mask), env(rocksdb::NewMemEnv(rocksdb::Env::Default())) {
+    explicit name_space_fixture(std::uint64_t mask = ~std::uint64_t{0})
+        : hash_mask(mask), env(rocksdb::NewMemEnv(rocksdb::Env::Default())) {
         options.env = env.get();
         options.create_if_missing = true;
         open_db();
@@ -68,8 +68,8 @@ inline inode make_directory(name_space& names, inode_number parent, std::string_
     return made.value_or(inode{});
 }
 
-/// Everything that must agree in a database: names and link counts, directory sizes, parents, orphans, extents and stored
-/// sizes, references, freed pieces, counters.
+/// Everything that must agree in a database: names and link counts, directory sizes, parents, orphans, extents and
+/// stored sizes, references, freed pieces, counters.
 class name_space_checker {
   public:
     explicit name_space_checker(rocksdb::DB& db) : store_(db) {

@@ -35,7 +35,8 @@ result<void> piece_ledger::settle_one(transaction& tx, const piece_name& name, c
     }
     const std::int64_t references = std::int64_t{record.references} + c.references;
     if (references < 0) return fail(errc::bad_format, "a piece has fewer references than extents");
-    if (references > std::numeric_limits<std::uint32_t>::max()) return fail(errc::too_many_links, "a piece has too many references");
+    if (references > std::numeric_limits<std::uint32_t>::max())
+        return fail(errc::too_many_links, "a piece has too many references");
     if (references > 0) {
         record.references = static_cast<std::uint32_t>(references);
         tx.put(key, encode(record));

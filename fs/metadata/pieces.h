@@ -7,15 +7,15 @@
 
 namespace warifu {
 
-/// The changes that one transaction makes to the reference counts. An overwrite that clips and splits extents of one piece ends
-/// as one change of one record.
+/// The changes that one transaction makes to the reference counts. An overwrite that clips and splits extents of one
+/// piece ends as one change of one record.
 class piece_ledger {
   public:
     void add(const extent_record& e) { note(e, 1); }
     void remove(const extent_record& e) { note(e, -1); }
 
-    /// Writes the counts; a piece whose last reference went joins the freed list. conflict when an extent and the piece's record
-    /// do not agree on what the piece is; bad_format when a count would fall below zero.
+    /// Writes the counts; a piece whose last reference went joins the freed list. conflict when an extent and the
+    /// piece's record do not agree on what the piece is; bad_format when a count would fall below zero.
     result<void> settle(transaction& tx) const;
 
   private:

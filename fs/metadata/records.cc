@@ -13,8 +13,8 @@ constexpr std::string_view magic = "wrfn";
 // Flags of an inode record: which fields follow because they are not what they usually are.
 constexpr std::uint8_t has_parent = 1;
 constexpr std::uint8_t has_device = 2;
-constexpr std::uint8_t has_stored_size = 4;  // otherwise stored_size == size
-constexpr std::uint8_t has_modify_time = 8;  // otherwise modify_time == birth_time
+constexpr std::uint8_t has_stored_size = 4;   // otherwise stored_size == size
+constexpr std::uint8_t has_modify_time = 8;   // otherwise modify_time == birth_time
 constexpr std::uint8_t has_change_time = 16;  // otherwise change_time == modify_time
 constexpr std::uint8_t has_access_time = 32;  // otherwise access_time == birth_time
 constexpr std::uint8_t inode_flags = 63;
@@ -39,7 +39,8 @@ result<time_stamp> take_time(reader& in, std::int64_t base_seconds) {
     TRY(const auto delta, take_varint(in));
     TRY(const auto nanoseconds, take_varint_as<std::uint32_t>(in));
     if (nanoseconds >= 1'000'000'000) return fail(errc::bad_format, "a time stamp has too many nanoseconds");
-    const std::uint64_t seconds = static_cast<std::uint64_t>(base_seconds) + static_cast<std::uint64_t>(unzigzag(delta));
+    const std::uint64_t seconds =
+        static_cast<std::uint64_t>(base_seconds) + static_cast<std::uint64_t>(unzigzag(delta));
     return time_stamp{static_cast<std::int64_t>(seconds), nanoseconds};
 }
 

@@ -27,7 +27,8 @@ enum class record_kind : std::uint8_t {
 
 inline constexpr std::uint16_t name_space_version = 1;
 
-/// Epochs (16 bytes) are numbered from 1 on in the order in which the namespace met them, so that a chunk's name is short.
+/// Epochs (16 bytes) are numbered from 1 on in the order in which the namespace met them, so that a chunk's name is
+/// short.
 using epoch_number = std::uint32_t;
 
 struct header_record {
@@ -78,7 +79,8 @@ struct freed_record {
     std::uint32_t first_unit = 0;
 };
 
-// Keys. A key that begins another record's key is its *prefix*; prefix_end is the least key after all that begin with it.
+// Keys. A key that begins another record's key is its *prefix*; prefix_end is the least key after all that begin with
+// it.
 std::string header_key();
 std::string counters_key();
 std::string epoch_prefix();

@@ -1,12 +1,12 @@
 #pragma once
-// Records in RocksDB: reads, cursors over key ranges, and transactions that read their own writes and become one WriteBatch.
-
-#include <rocksdb/db.h>
+// Records in RocksDB: reads, cursors over key ranges, and transactions that read their own writes and become one
+// WriteBatch.
 
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <rocksdb/db.h>
 #include <string>
 #include <vector>
 
