@@ -51,8 +51,8 @@ __attribute__((target("pclmul,sse4.1"))) inline __m128i to_vector(const gf128& a
 __attribute__((target("pclmul,sse4.1"))) inline void add_product(accumulator& sum, __m128i a, __m128i b) {
     sum.low = _mm_xor_si128(sum.low, _mm_clmulepi64_si128(a, b, 0x00));
     sum.high = _mm_xor_si128(sum.high, _mm_clmulepi64_si128(a, b, 0x11));
-    sum.middle = _mm_xor_si128(
-        sum.middle, _mm_xor_si128(_mm_clmulepi64_si128(a, b, 0x01), _mm_clmulepi64_si128(a, b, 0x10)));
+    sum.middle =
+        _mm_xor_si128(sum.middle, _mm_xor_si128(_mm_clmulepi64_si128(a, b, 0x01), _mm_clmulepi64_si128(a, b, 0x10)));
 }
 
 __attribute__((target("pclmul,sse4.1"))) inline gf128 from_vector(__m128i a) {
@@ -94,7 +94,8 @@ __attribute__((target("pclmul,sse4.1"))) inline __m128i step_pclmul(const powers
 }
 
 /// One reduction for 16 products, so that its latency is hidden behind them.
-__attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const powers_array& powers, bytes_view bytes, gf128 start) {
+__attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const powers_array& powers, bytes_view bytes,
+                                                               gf128 start) {
     constexpr std::size_t step = 16;
     __m128i value = to_vector(start);
     for (; bytes.size() >= 16 * step; bytes = bytes.subspan(16 * step))
@@ -112,8 +113,9 @@ __attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const powers_arra
 
 /// The same with four symbols a register. REQUIRES: `vectors` <= power_count / 4.
 __attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) inline __m128i step_vpclmul(const powers_array& powers,
-                                                                                     const std::byte* bytes,
-                                                                                     std::size_t vectors, __m128i value) {
+                                                                                        const std::byte* bytes,
+                                                                                        std::size_t vectors,
+                                                                                        __m128i value) {
     __m512i low = _mm512_setzero_si512(), middle = low, high = low;
     const gf128* power = powers.data() + powers.size() - 4 * vectors;
     for (std::size_t v = vectors; v-- > 0;) {  // the value enters last, when everything else is under way
@@ -133,7 +135,7 @@ __attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) inline __m128i step_
 }
 
 __attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) gf128 evaluate_vpclmul(const powers_array& powers,
-                                                                                bytes_view bytes, gf128 start) {
+                                                                                   bytes_view bytes, gf128 start) {
     constexpr std::size_t vectors_max = gf128_point::power_count / 4;
     __m128i value = to_vector(start);
     for (; bytes.size() >= 64 * vectors_max; bytes = bytes.subspan(64 * vectors_max))
@@ -197,7 +199,8 @@ gf128 power(gf128 base, std::uint64_t exponent) {
 }
 
 std::span<const gf128_kernel> available_gf128_kernels() {
-    static constexpr std::array<gf128_kernel, 3> all{gf128_kernel::portable, gf128_kernel::pclmul, gf128_kernel::vpclmul};
+    static constexpr std::array<gf128_kernel, 3> all{gf128_kernel::portable, gf128_kernel::pclmul,
+                                                     gf128_kernel::vpclmul};
     std::size_t count = 1;
 #if defined(__x86_64__)
     if (has_pclmul()) count = 2;

@@ -1,6 +1,7 @@
 #pragma once
-// Arithmetic in GF(2^128) = GF(2)[x] / (x^128 + x^7 + x^2 + x + 1), and polynomial evaluation over it: the field of data tags,
-// share hashes and AMD codewords. An element is 16 bytes; bit i of byte j is the coefficient of x^(8j+i) (little-endian).
+// Arithmetic in GF(2^128) = GF(2)[x] / (x^128 + x^7 + x^2 + x + 1), and polynomial evaluation over it: the field of
+// data tags, share hashes and AMD codewords. An element is 16 bytes; bit i of byte j is the coefficient of x^(8j+i)
+// (little-endian).
 
 #include <array>
 #include <span>

@@ -73,7 +73,8 @@ std::size_t codeword_share_size(const scheme& shape, std::size_t payload_size) {
 
 result<buffer> encode_codeword(const scheme& shape, const codeword_name& name, bytes_view payload,
                                random_source& randomness) {
-    if (payload.size() > codeword_payload_size_max) return fail(errc::too_large, "a codeword's payload is over its limit");
+    if (payload.size() > codeword_payload_size_max)
+        return fail(errc::too_large, "a codeword's payload is over its limit");
     buffer out(codeword_share_size(shape, payload.size()));
     const header h{static_cast<std::uint8_t>(shape.k()), static_cast<std::uint8_t>(shape.n()),
                    static_cast<std::uint32_t>(payload.size()), name};
@@ -97,8 +98,10 @@ result<decoded_codeword> decode_codeword(const scheme& shape, bytes_view receive
     const bytes_view symbols = received.subspan(header_offset, codeword_header_size + h.length);
     std::array<std::byte, symbol> expected{};
     tag_of(gf128::load(received.data() + x_offset), symbols).store(expected.data());
-    if (!equal_constant_time(expected, received.first(symbol))) return fail(errc::bad_tag, "a codeword does not verify");
-    if (!all_zero(received.subspan(codeword_size(h.length)))) return fail(errc::bad_tag, "a codeword's padding was changed");
+    if (!equal_constant_time(expected, received.first(symbol)))
+        return fail(errc::bad_tag, "a codeword does not verify");
+    if (!all_zero(received.subspan(codeword_size(h.length))))
+        return fail(errc::bad_tag, "a codeword's padding was changed");
     if (h.k != shape.k() || h.n != shape.n()) return fail(errc::bad_tag, "a codeword of another scheme");
     return decoded_codeword{h.name, received.subspan(codeword_overhead, h.length)};
 }

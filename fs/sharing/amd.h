@@ -1,11 +1,12 @@
 #pragma once
-// AMD codewords (Cramer, Dodis, Fehr, Padro, Wichs, EUROCRYPT 2008): metadata that shows without any key whether k-1 of the
-// shares it was reconstructed from were changed. Layout (FORMAT.md): T (16) | x (16) | header (64) | payload | zeros.
+// AMD codewords (Cramer, Dodis, Fehr, Padro, Wichs, EUROCRYPT 2008): metadata that shows without any key whether k-1 of
+// the shares it was reconstructed from were changed. Layout (FORMAT.md):
+//     T (16) | x (16) | header (64) | payload | zeros
 //
-// Over GF(2^128): T = x^e + sum s_i x^i for the d symbols s_d .. s_1 of header and payload (the first symbol has the highest
-// power; the payload is zero-padded to 16 bytes), e the least odd number >= d + 2, x fresh and random. Sites that change shares add
-// differences that they choose without knowing x: a forgery passes with probability <= e / 2^128, at most 2^-109 for 4 MiB.
-// The length in the header is checked against what was received, so it fixes d.
+// Over GF(2^128): T = x^e + sum s_i x^i for the d symbols s_d .. s_1 of header and payload (the first symbol has the
+// highest power; the payload is zero-padded to 16 bytes), e the least odd number >= d + 2, x fresh and random. Sites
+// that change shares add differences that they choose without knowing x: a forgery passes with probability <= e /
+// 2^128, at most 2^-109 for 4 MiB. The length in the header is checked against what was received, so it fixes d.
 
 #include <optional>
 
@@ -54,12 +55,13 @@ struct decoded_codeword {
     bytes_view payload;  // inside of what was decoded
 };
 
-/// Verifies a reconstructed codeword under the scheme it was split with. bad_tag: it was changed, or is no codeword of this
-/// scheme and size. What it names is authentic but not yet what the caller asked for: open_codeword checks that too.
+/// Verifies a reconstructed codeword under the scheme it was split with. bad_tag: it was changed, or is no codeword of
+/// this scheme and size. What it names is authentic but not yet what the caller asked for: open_codeword checks that
+/// too.
 result<decoded_codeword> decode_codeword(const scheme& shape, bytes_view received);
 
-/// Verifies, and checks every field of the header against what the caller expects. Returns the payload (inside of `received`).
-/// Errors: bad_tag, for a changed codeword and for a genuine one of another name or length alike.
+/// Verifies, and checks every field of the header against what the caller expects. Returns the payload (inside of
+/// `received`). Errors: bad_tag, for a changed codeword and for a genuine one of another name or length alike.
 result<bytes_view> open_codeword(const scheme& shape, const codeword_name& expected, bytes_view received,
                                  std::optional<std::size_t> payload_size = std::nullopt);
 

@@ -1,5 +1,5 @@
-// Codewords and hash tables as k sites with shares of their choice could make them appear. Input: scheme (2 bytes: k, n), then
-// what was reconstructed. Also: whatever the bytes, as a payload they survive a round trip.
+// Codewords and hash tables as k sites with shares of their choice could make them appear. Input: scheme (2 bytes: k,
+// n), then what was reconstructed. Also: whatever the bytes, as a payload they survive a round trip.
 
 #include <cstdint>
 

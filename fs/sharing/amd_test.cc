@@ -14,7 +14,8 @@ static_assert(codeword_size(0) == 96);
 
 struct world {
     scheme shape = *scheme::make(2, 3);
-    codeword_name name{volume_id{{std::byte{0xaa}, std::byte{0xbb}}}, codeword_type::journal_record, ballot{9, 0x55}, 77, 2};
+    codeword_name name{volume_id{{std::byte{0xaa}, std::byte{0xbb}}}, codeword_type::journal_record, ballot{9, 0x55},
+                       77, 2};
 
     buffer encode(bytes_view payload) const {
         const auto randomness = make_drbg();
@@ -35,8 +36,7 @@ gf128 tag_by_hand(bytes_view codeword, std::size_t payload_size) {
     std::size_t e = d + 2;
     if (e % 2 == 0) ++e;
     gf128 sum = power(x, e);
-    for (std::size_t i = 1; i <= d; ++i)
-        sum = sum ^ multiply(gf128::load(symbols.data() + (d - i) * 16), power(x, i));
+    for (std::size_t i = 1; i <= d; ++i) sum = sum ^ multiply(gf128::load(symbols.data() + (d - i) * 16), power(x, i));
     return sum;
 }
 

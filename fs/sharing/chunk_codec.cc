@@ -48,8 +48,14 @@ class chunk_splitter {
   public:
     chunk_splitter(const scheme& shape, const chunk_keys& keys, const volume_id& volume, const chunk_id& chunk,
                    chunk_kind kind, std::span<const std::uint32_t> payload_sizes, random_source& randomness)
-        : shape_(shape), keys_(keys), volume_(volume), chunk_(chunk), kind_(kind), randomness_(randomness),
-          table_(shape.n(), payload_sizes), shares_(shape.n()) {
+        : shape_(shape),
+          keys_(keys),
+          volume_(volume),
+          chunk_(chunk),
+          kind_(kind),
+          randomness_(randomness),
+          table_(shape.n(), payload_sizes),
+          shares_(shape.n()) {
         const chunk_share_size size = share_size_of(shape, kind, payload_sizes);
         for (chunk_share& share : shares_) {
             share.side = buffer(size.side);
@@ -157,7 +163,8 @@ result<planned_range> plan(const scheme& shape, const piece_ref& piece, std::siz
     if (size == 0 || offset >= piece.payload_size || size > piece.payload_size - offset)
         return fail(errc::bad_argument, "a range outside of its piece");
     const piece_layout layout = layout_of(shape, piece.kind, piece.payload_size);
-    const unit_range units = piece.kind == chunk_kind::data ? layout.units_of(offset, size) : unit_range{0, layout.units()};
+    const unit_range units =
+        piece.kind == chunk_kind::data ? layout.units_of(offset, size) : unit_range{0, layout.units()};
     return planned_range{layout, units, layout.share_bytes_of(units)};
 }
 

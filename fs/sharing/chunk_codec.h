@@ -1,10 +1,11 @@
 #pragma once
-// Chunks as the volume sees them: secret pieces in, one share per site out, and back. Joins sharing, tags, codewords and hashes.
-// All functions are pure and thread-safe; they hold no state but the table of schedules.
+// Chunks as the volume sees them: secret pieces in, one share per site out, and back. Joins sharing, tags, codewords
+// and hashes. All functions are pure and thread-safe; they hold no state but the table of schedules.
 //
 // A chunk's share is a *side* and one part per piece (FORMAT.md):
-//   kind data      piece part = share of the piece; side = share of all tags (units of all pieces in order), then of the hash table
-//   kind metadata  piece part = share of the piece's codeword; side = share of the hash table
+// - kind data: a piece's part is the share of the piece. The side is the share of all tags (units of all pieces in
+//   order), then the share of the hash table's codeword.
+// - kind metadata: a piece's part is the share of the piece's codeword. The side is the share of the hash table's.
 
 #include <span>
 #include <vector>
@@ -33,9 +34,9 @@ struct chunk_share {
     std::vector<buffer> pieces;  // empty buffers for pieces that were removed (rebuild_share only)
 };
 
-/// Splits a chunk's pieces into n shares, share i at position i. Starts the random source on a new chunk. For metadata each
-/// piece becomes a codeword of type sst with the chunk's epoch and sequence and the piece's number.
-/// Errors: bad_argument (no piece or an empty one), too_large (over chunk_piece_count_max pieces or chunk_size_max bytes), the
+/// Splits a chunk's pieces into n shares, share i at position i. Starts the random source on a new chunk. For metadata
+/// each piece becomes a codeword of type sst with the chunk's epoch and sequence and the piece's number. Errors:
+/// bad_argument (no piece or an empty one), too_large (over chunk_piece_count_max pieces or chunk_size_max bytes), the
 /// random source's own.
 result<std::vector<chunk_share>> split_chunk(const scheme& shape, const chunk_keys& keys, const volume_id& volume,
                                              const chunk_id& chunk, chunk_kind kind,
@@ -65,8 +66,9 @@ struct fetch_range {
     bool operator==(const fetch_range&) const = default;
 };
 
-/// What to get from each of k sites to read the secret bytes [offset, offset + size) of a piece: for data the units that hold
-/// them and then these units' tags; for metadata the whole piece. Errors: bad_argument (an empty range, or outside of the piece).
+/// What to get from each of k sites to read the secret bytes [offset, offset + size) of a piece: for data the units
+/// that hold them and then these units' tags; for metadata the whole piece. Errors: bad_argument (an empty range, or
+/// outside of the piece).
 result<std::vector<fetch_range>> read_plan(const scheme& shape, const piece_ref& piece, std::size_t offset,
                                            std::size_t size);
 
@@ -80,9 +82,9 @@ struct fetched_share {
     bytes_view tags;  // empty for metadata
 };
 
-/// Reconstructs and verifies the range of a read plan from exactly k answers. The slice holds the `size` bytes asked for.
-/// Errors: bad_tag (somebody changed a share, or it is another chunk's, piece's or range's), bad_argument (not k distinct
-/// answers, sizes not as planned).
+/// Reconstructs and verifies the range of a read plan from exactly k answers. The slice holds the `size` bytes asked
+/// for. Errors: bad_tag (somebody changed a share, or it is another chunk's, piece's or range's), bad_argument (not k
+/// distinct answers, sizes not as planned).
 result<slice> open_range(const scheme& shape, const chunk_keys& keys, const volume_id& volume, const piece_ref& piece,
                          std::size_t offset, std::size_t size, std::span<const fetched_share> shares);
 
@@ -91,13 +93,13 @@ struct liar_report {
     slice bytes;                      // verified; as open_range returns them
     std::vector<share_index> agree;   // consistent with the verified subset
     std::vector<share_index> differ;  // not
-    /// Always true for k = 2 and for at least 2k-1 that agree. Otherwise up to k-1 liars could have changed the randomness
-    /// under an unchanged secret and put the blame on the honest: ask the share hashes (wrong_shares).
+    /// Always true for k = 2 and for at least 2k-1 that agree. Otherwise up to k-1 liars could have changed the
+    /// randomness under an unchanged secret and put the blame on the honest: ask the share hashes (wrong_shares).
     bool certain = false;
 };
-/// Finds k of the (k or more) answers that verify, and names those that differ from what these imply; among several verified
-/// subsets the one with which most agree. Tries at most liar_subset_count_max subsets. Errors: bad_tag when none verifies,
-/// bad_argument as open_range.
+/// Finds k of the (k or more) answers that verify, and names those that differ from what these imply; among several
+/// verified subsets the one with which most agree. Tries at most liar_subset_count_max subsets. Errors: bad_tag when
+/// none verifies, bad_argument as open_range.
 result<liar_report> find_liars(const scheme& shape, const chunk_keys& keys, const volume_id& volume,
                                const piece_ref& piece, std::size_t offset, std::size_t size,
                                std::span<const fetched_share> shares);
@@ -119,8 +121,8 @@ result<std::vector<share_index>> wrong_shares(const scheme& shape, const chunk_k
                                               std::span<const whole_share> shares);
 
 /// Makes share `target` from k whole shares and checks every piece against the hash table that they carry.
-/// Errors: bad_tag (the table or a piece does not verify: wrong_shares names who lied), conflict (a piece is removed at some of
-/// the k and present at others), bad_argument (not k distinct shares of one shape).
+/// Errors: bad_tag (the table or a piece does not verify: wrong_shares names who lied), conflict (a piece is removed at
+/// some of the k and present at others), bad_argument (not k distinct shares of one shape).
 result<chunk_share> rebuild_share(const scheme& shape, const chunk_keys& keys, const volume_id& volume,
                                   const chunk_id& chunk, chunk_kind kind, share_index target,
                                   std::span<const whole_share> shares);

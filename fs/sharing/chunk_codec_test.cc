@@ -28,15 +28,18 @@ class chunk_world {
 
     piece_ref ref(std::uint32_t piece) const {
         piece_ref found{kind, {chunk, piece}, static_cast<std::uint32_t>(secrets[piece].size()), 0};
-        for (std::uint32_t i = 0; i < piece; ++i) found.first_tag_unit += piece_layout(shape, secrets[i].size()).units();
+        for (std::uint32_t i = 0; i < piece; ++i)
+            found.first_tag_unit += piece_layout(shape, secrets[i].size()).units();
         return found;
     }
     /// What store `i` answers to a plan.
     fetched_share fetch(share_index i, std::span<const fetch_range> plan) const {
         fetched_share answer{i, {}, {}};
         for (const fetch_range& range : plan) {
-            if (range.part == fetch_side_part) answer.tags = shares[i.value].side.view(range.offset, range.size);
-            else answer.piece = shares[i.value].pieces[range.part].view(range.offset, range.size);
+            if (range.part == fetch_side_part)
+                answer.tags = shares[i.value].side.view(range.offset, range.size);
+            else
+                answer.piece = shares[i.value].pieces[range.part].view(range.offset, range.size);
         }
         return answer;
     }
@@ -45,7 +48,8 @@ class chunk_world {
         for (const share_index i : which) answers.push_back(fetch(i, plan));
         return answers;
     }
-    result<slice> read(const piece_ref& piece, std::size_t offset, std::size_t size, std::span<const share_index> which) const {
+    result<slice> read(const piece_ref& piece, std::size_t offset, std::size_t size,
+                       std::span<const share_index> which) const {
         TRY(const auto plan, read_plan(shape, piece, offset, size));
         return open_range(shape, keys, volume, piece, offset, size, fetch_all(which, plan));
     }
@@ -92,7 +96,8 @@ TEST_P(chunks, every_piece_and_range_reads_back_from_every_subset) {
         for (std::uint32_t piece = 0; piece < w.secrets.size(); ++piece) {
             const auto& secret = w.secrets[piece];
             for (std::size_t offset = 0; offset < secret.size(); offset += 1 + secret.size() / 3) {
-                for (const std::size_t size : {std::size_t{1}, secret.size() - offset, (secret.size() - offset + 1) / 2}) {
+                for (const std::size_t size :
+                     {std::size_t{1}, secret.size() - offset, (secret.size() - offset + 1) / 2}) {
                     const auto got = w.read(w.ref(piece), offset, size, which);
                     ASSERT_TRUE(got.has_value()) << got.error().message();
                     ASSERT_TRUE(std::ranges::equal(got->view(), bytes_view(secret).subspan(offset, size)));
@@ -133,12 +138,14 @@ TEST_P(chunks, every_share_is_rebuilt_bit_for_bit) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    shapes, chunks,
-    testing::Values(layout_case{2, 3, chunk_kind::data, {100}}, layout_case{2, 3, chunk_kind::data, {30000, 1, 8192, 8193, 5}},
-                    layout_case{2, 3, chunk_kind::metadata, {16384, 700}}, layout_case{2, 2, chunk_kind::data, {9000}},
-                    layout_case{3, 5, chunk_kind::data, {70000, 12}}, layout_case{3, 4, chunk_kind::metadata, {32768, 32768, 9}},
-                    layout_case{4, 6, chunk_kind::data, {24576, 24575, 24577}}));
+INSTANTIATE_TEST_SUITE_P(shapes, chunks,
+                         testing::Values(layout_case{2, 3, chunk_kind::data, {100}},
+                                         layout_case{2, 3, chunk_kind::data, {30000, 1, 8192, 8193, 5}},
+                                         layout_case{2, 3, chunk_kind::metadata, {16384, 700}},
+                                         layout_case{2, 2, chunk_kind::data, {9000}},
+                                         layout_case{3, 5, chunk_kind::data, {70000, 12}},
+                                         layout_case{3, 4, chunk_kind::metadata, {32768, 32768, 9}},
+                                         layout_case{4, 6, chunk_kind::data, {24576, 24575, 24577}}));
 
 TEST(chunk_codec, largest_chunk) {
     const chunk_world w(2, 3, chunk_kind::data, {chunk_size_max});
@@ -179,7 +186,8 @@ void flip_every_bit(chunk_world& w, std::uint32_t piece) {
     const auto plan = *read_plan(w.shape, ref, 0, ref.payload_size);
     for (const share_index liar : which) {
         for (const fetch_range& range : plan) {
-            buffer& part = range.part == fetch_side_part ? w.shares[liar.value].side : w.shares[liar.value].pieces[range.part];
+            buffer& part =
+                range.part == fetch_side_part ? w.shares[liar.value].side : w.shares[liar.value].pieces[range.part];
             for (std::size_t bit = 0; bit < range.size * std::size_t{8}; ++bit) {
                 std::byte& byte = part.data()[range.offset + bit / 8];
                 byte ^= std::byte{1} << (bit % 8);
@@ -224,7 +232,9 @@ TEST(forgery, swapped_pieces_chunks_and_positions) {
         const auto plan0 = *read_plan(w.shape, w.ref(0), 0, 40000), plan1 = *read_plan(w.shape, w.ref(1), 0, 40000);
         auto answers = w.fetch_all(which, plan0);
         const auto others = w.fetch_all(which, plan1);
-        const auto open = [&](const piece_ref& ref) { return open_range(w.shape, w.keys, w.volume, ref, 0, 40000, answers); };
+        const auto open = [&](const piece_ref& ref) {
+            return open_range(w.shape, w.keys, w.volume, ref, 0, 40000, answers);
+        };
         ASSERT_TRUE(open(w.ref(0)).has_value());
         EXPECT_TRUE(is_bad_tag(open(w.ref(1))));  // all sites answer with another piece
         answers[0] = others[0];
@@ -256,8 +266,10 @@ TEST(forgery, shares_under_each_others_index) {
         auto answers = w.fetch_all(which, *read_plan(w.shape, w.ref(0), 0, 40000));
         std::swap(answers[0].index, answers[1].index);
         const auto got = open_range(w.shape, w.keys, w.volume, w.ref(0), 0, 40000, answers);
-        if (k == 3) EXPECT_TRUE(is_bad_tag(got));
-        else EXPECT_TRUE(got.has_value() && std::ranges::equal(got->view(), w.secrets[0]));
+        if (k == 3)
+            EXPECT_TRUE(is_bad_tag(got));
+        else
+            EXPECT_TRUE(got.has_value() && std::ranges::equal(got->view(), w.secrets[0]));
     }
 }
 
@@ -333,8 +345,8 @@ TEST(liars, more_than_can_be_tolerated_is_an_error) {
     EXPECT_FALSE(find_liars(w.shape, w.keys, w.volume, w.ref(0), 20000, 1, answers).has_value());
 }
 
-/// Sub-blocks in which the shares of some sharing of zero are one, by brute force over the unknowns of (3,5): one whose share 2
-/// is zero and whose shares 0 and 1 are not.
+/// Sub-blocks in which the shares of some sharing of zero are one, by brute force over the unknowns of (3,5): one whose
+/// share 2 is zero and whose shares 0 and 1 are not.
 std::vector<std::vector<bool>> conspiracy(const scheme& shape) {
     for (unsigned unknowns = 1; unknowns < (1U << shape.random_blocks_per_unit()); ++unknowns) {  // all secrets zero
         std::vector<std::vector<bool>> ones(shape.n(), std::vector<bool>(shape.sub_blocks()));
@@ -352,8 +364,9 @@ std::vector<std::vector<bool>> conspiracy(const scheme& shape) {
     return {};
 }
 
-/// Two liars of 3-of-5 who know each other add a sharing of zero that is zero at share 2: {0,1,2} then still read right. Reading
-/// must not be harmed, the report must not claim to be certain, and the hashes must tell, also when a share is rebuilt.
+/// Two liars of 3-of-5 who know each other add a sharing of zero that is zero at share 2: {0,1,2} then still read
+/// right. Reading must not be harmed, the report must not claim to be certain, and the hashes must tell, also when a
+/// share is rebuilt.
 TEST(liars, conspirators_cannot_frame_the_honest_before_the_hashes) {
     chunk_world w(3, 5, chunk_kind::data, {16384});
     const auto ones = conspiracy(w.shape);
@@ -385,7 +398,8 @@ TEST(rebuild, a_changed_helper_is_refused_and_named) {
     EXPECT_TRUE(is_bad_tag(rebuild_share(w.shape, w.keys, w.volume, w.chunk, w.kind, at(2), w.wholes(which))));
     const auto table = open_hash_table(w.shape, w.volume, w.chunk, w.wholes(which));
     ASSERT_TRUE(table.has_value());
-    const auto wrong = wrong_shares(w.shape, w.keys, w.chunk, w.kind, *table, w.wholes(std::vector{at(0), at(1), at(2)}));
+    const auto wrong =
+        wrong_shares(w.shape, w.keys, w.chunk, w.kind, *table, w.wholes(std::vector{at(0), at(1), at(2)}));
     ASSERT_TRUE(wrong.has_value());
     EXPECT_EQ(*wrong, std::vector{at(1)});
 }
@@ -393,8 +407,8 @@ TEST(rebuild, a_changed_helper_is_refused_and_named) {
 TEST(rebuild, changed_tags_are_refused) {
     chunk_world w(2, 3, chunk_kind::data, {5000});
     w.shares[1].side.data()[5] ^= std::byte{1};
-    EXPECT_TRUE(is_bad_tag(rebuild_share(w.shape, w.keys, w.volume, w.chunk, w.kind, at(2),
-                                         w.wholes(std::vector{at(0), at(1)}))));
+    EXPECT_TRUE(is_bad_tag(
+        rebuild_share(w.shape, w.keys, w.volume, w.chunk, w.kind, at(2), w.wholes(std::vector{at(0), at(1)}))));
 }
 
 TEST(rebuild, another_chunk_is_refused) {

@@ -9,7 +9,8 @@ inline share_index index_of(unsigned i) {
     return share_index{static_cast<std::uint8_t>(i)};
 }
 
-/// The layout of what is split for a piece: the payload itself, or its codeword. REQUIRES: 0 < payload_size <= chunk_size_max.
+/// The layout of what is split for a piece: the payload itself, or its codeword. REQUIRES: 0 < payload_size <=
+/// chunk_size_max.
 inline piece_layout layout_of(const scheme& shape, chunk_kind kind, std::size_t payload_size) {
     return {shape, kind == chunk_kind::data ? payload_size : codeword_size(payload_size)};
 }

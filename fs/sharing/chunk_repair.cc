@@ -107,7 +107,8 @@ chunk_shape shape_from(const scheme& shape, chunk_kind kind, const hash_table& t
 bool fits(const chunk_shape& expected, const whole_share& share) {
     if (share.side.size() != expected.side_size || share.pieces.size() != expected.layouts.size()) return false;
     for (std::size_t piece = 0; piece < share.pieces.size(); ++piece)
-        if (!share.pieces[piece].empty() && share.pieces[piece].size() != expected.layouts[piece].share_size()) return false;
+        if (!share.pieces[piece].empty() && share.pieces[piece].size() != expected.layouts[piece].share_size())
+            return false;
     return true;
 }
 
@@ -144,7 +145,8 @@ result<hash_table> open_hash_table(const scheme& shape, const volume_id& volume,
     if (shares.size() != shape.k()) return fail(errc::bad_argument, "needs exactly k shares");
     const std::size_t pieces = shares[0].pieces.size();
     const std::size_t side = shares[0].side.size();
-    if (pieces == 0 || pieces > chunk_piece_count_max) return fail(errc::bad_argument, "a share with too many or no pieces");
+    if (pieces == 0 || pieces > chunk_piece_count_max)
+        return fail(errc::bad_argument, "a share with too many or no pieces");
     const std::size_t table_size = table_share_size(shape, pieces);
     if (side < table_size) return fail(errc::bad_argument, "a side too short for its hash table");
     for (const whole_share& share : shares)
@@ -154,7 +156,8 @@ result<hash_table> open_hash_table(const scheme& shape, const volume_id& volume,
     const auto which = indices_of(shares);
     TRY_VOID(reconstruct(shape, which, sides_of(shares, {side - table_size, table_size}), codeword.span()));
     const codeword_name name{volume, codeword_type::hash_table, chunk.epoch, chunk.sequence, 0};
-    TRY(const bytes_view payload, open_codeword(shape, name, codeword.view(), pieces * hash_table::entry_size(shape.n())));
+    TRY(const bytes_view payload,
+        open_codeword(shape, name, codeword.view(), pieces * hash_table::entry_size(shape.n())));
     return hash_table::decode(shape.n(), pieces, payload);
 }
 

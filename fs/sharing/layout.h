@@ -2,8 +2,8 @@
 // The one home of the arithmetic between secret bytes, units, sub-blocks, tags and the bytes of a share.
 //
 // A piece of `size` secret bytes is cut into full units of unit_size() bytes; what is left makes one *short unit* whose
-// sub-blocks are ceil(rest / (p-1)) bytes rounded up to sub_block_step, and whose secret is padded with zeros. A unit's share is
-// as long as its padded secret, so unit u starts at u * unit_size() in the secret and in every share of it.
+// sub-blocks are ceil(rest / (p-1)) bytes rounded up to sub_block_step, and whose secret is padded with zeros. A unit's
+// share is as long as its padded secret, so unit u starts at u * unit_size() in the secret and in every share of it.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace warifu {
 
 inline constexpr std::size_t tag_size = 16;
 /// The longest piece, secret bytes: a chunk's worth, or the largest codeword, with room for padding in 32-bit offsets.
-inline constexpr std::size_t piece_size_max = (codeword_payload_size_max > chunk_size_max ? codeword_payload_size_max
-                                                                                          : chunk_size_max) + 4096;
+inline constexpr std::size_t piece_size_max =
+    (codeword_payload_size_max > chunk_size_max ? codeword_payload_size_max : chunk_size_max) + 4096;
 
 struct unit_range {
     std::uint32_t first = 0;
@@ -67,7 +67,8 @@ class piece_layout {
     unit_range units_of(std::size_t offset, std::size_t size) const;
     /// Where these units lie in every share of the piece (and in the padded secret). REQUIRES: inside of the piece.
     byte_range share_bytes_of(unit_range range) const;
-    /// Where the tags of these units lie in a share's side, when the piece's first unit is number `first_tag_unit` there.
+    /// Where the tags of these units lie in a share's side, when the piece's first unit is number `first_tag_unit`
+    /// there.
     byte_range tag_bytes_of(unit_range range, std::uint32_t first_tag_unit) const;
 
   private:

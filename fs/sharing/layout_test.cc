@@ -80,8 +80,8 @@ TEST(layout, ranges_of_two_of_three) {
     EXPECT_EQ(layout.tag_bytes_of({2, 2}, 5), (byte_range{7 * 32, 64}));
 }
 
-/// Every size near unit boundaries and every scheme: units tile the piece, padding is less than what one step per sub-block
-/// explains, places tile the padded secret.
+/// Every size near unit boundaries and every scheme: units tile the piece, padding is less than what one step per
+/// sub-block explains, places tile the padded secret.
 TEST(layout, tiles_every_size) {
     for (unsigned n = 2; n <= 16; ++n) {
         const auto s = *scheme::make(2, n);

@@ -11,7 +11,8 @@
 namespace warifu {
 namespace {
 
-/// Inputs and outputs of one strip should stay in the second-level cache: k and n near 16 have half a thousand sub-blocks a unit.
+/// Inputs and outputs of one strip should stay in the second-level cache: k and n near 16 have half a thousand
+/// sub-blocks a unit.
 constexpr std::size_t working_set_goal = 256U << 10U;
 constexpr std::size_t strip_min = 512;
 
@@ -58,8 +59,8 @@ bit_row share_row(const scheme& shape, unsigned share, unsigned block) {
 
 namespace {
 
-/// A program that makes each output from inputs, or from another output and the inputs in which the two differ, whichever reads
-/// less: Prim's spanning tree over the outputs, rooted in "from inputs alone".
+/// A program that makes each output from inputs, or from another output and the inputs in which the two differ,
+/// whichever reads less: Prim's spanning tree over the outputs, rooted in "from inputs alone".
 xor_program chain(unsigned input_count, const std::vector<bit_row>& wanted) {
     const auto count = static_cast<unsigned>(wanted.size());
     xor_program program(input_count, count);
@@ -156,8 +157,8 @@ class program_table {
         auto made = std::make_shared<const xor_program>(make());
         const std::lock_guard lock(mutex_);
         if (table_.size() >= schedule_count_max) {
-            const auto oldest = std::ranges::min_element(
-                table_, {}, [](const auto& item) { return item.second.last_use; });
+            const auto oldest =
+                std::ranges::min_element(table_, {}, [](const auto& item) { return item.second.last_use; });
             table_.erase(oldest);
         }
         table_[key] = {made, ++clock_};

@@ -1,9 +1,10 @@
 #pragma once
-// The XOR (k,n) threshold scheme of Kurihara, Kiyomoto, Fukushima and Tanaka (ISC 2008, eprint 2008/409): any k of n shares give
-// the secret, any k-1 are independent of it, and any k give every other share bit for bit.
+// The XOR (k,n) threshold scheme of Kurihara, Kiyomoto, Fukushima and Tanaka (ISC 2008, eprint 2008/409): any k of n
+// shares give the secret, any k-1 are independent of it, and any k give every other share bit for bit.
 //
-// Words: a *sub-block* is the block of the paper (4 KiB; shorter in the last unit of a piece); a *unit* is the p-1 secret
-// sub-blocks that are shared together; a *piece* is a run of units that can be removed apart; a share of a unit is p-1 sub-blocks.
+// Words: a *sub-block* is the block of the paper (4 KiB; shorter in the last unit of a piece); a *unit* is the p-1
+// secret sub-blocks that are shared together; a *piece* is a run of units that can be removed apart; a share of a unit
+// is p-1 sub-blocks.
 
 #include <cstddef>
 #include <cstdint>
@@ -44,10 +45,10 @@ class scheme {
     unsigned prime_;
 };
 
-/// The unknowns whose XOR is sub-block `block` of share `share`: w(i,j) = XOR_h r^h_{(h i + j) mod p} XOR s_{(j-i) mod p}.
-/// Unknowns are numbered: randoms 0 .. random_blocks_per_unit()-1 in the order r^0_0 .. r^0_{p-2}, r^1_0 .. r^1_{p-1}, ...,
-/// r^{k-2}_{p-1}, then the secrets s_1 .. s_{p-1}. This order is the order in which random bytes are consumed.
-/// REQUIRES: share < prime(), block < sub_blocks().
+/// The unknowns whose XOR is sub-block `block` of share `share`: w(i,j) = XOR_h r^h_{(h i + j) mod p} XOR s_{(j-i) mod
+/// p}. Unknowns are numbered: randoms 0 .. random_blocks_per_unit()-1 in the order r^0_0 .. r^0_{p-2}, r^1_0 ..
+/// r^1_{p-1}, ..., r^{k-2}_{p-1}, then the secrets s_1 .. s_{p-1}. This order is the order in which random bytes are
+/// consumed. REQUIRES: share < prime(), block < sub_blocks().
 std::vector<unsigned> share_terms(const scheme& shape, unsigned share, unsigned block);
 
 /// Randoms and secrets of one unit together.

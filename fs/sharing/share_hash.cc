@@ -49,7 +49,8 @@ result<hash_table> hash_table::decode(unsigned n, std::size_t piece_count, bytes
 
 std::uint32_t hash_table::payload_size(std::size_t piece) const {
     std::uint32_t size = 0;
-    for (const std::byte b : bytes_.view(piece * entry_size(n_), 4)) size = (size << 8U) | std::to_integer<std::uint32_t>(b);
+    for (const std::byte b : bytes_.view(piece * entry_size(n_), 4))
+        size = (size << 8U) | std::to_integer<std::uint32_t>(b);
     return size;
 }
 

@@ -1,10 +1,13 @@
 #pragma once
-// Share hashes: 16 bytes per share and piece, kept in metadata, by which a rebuilt or suspected share is told good or wrong.
+// Share hashes: 16 bytes per share and piece, kept in metadata, by which a rebuilt or suspected share is told
+// good or wrong.
 //
-// The hash is the polynomial over GF(2^128) at the epoch's secret hash point whose coefficients are the 16-byte symbols of
-//     "whsh" | index u8 | 0 (3) | piece u32 | size u32 | epoch (16) | sequence u64 | tags size u64 | share bytes | tag share bytes
-// with no constant term, big-endian; injective for the same reasons as data tags. Whoever knows a share and its hash can solve
-// for the point, so hashes never leave metadata, and the point differs from the one of the data tags.
+// The hash is the polynomial over GF(2^128) at the epoch's secret hash point whose coefficients are the 16-byte
+// symbols of
+//     "whsh" | index u8 | 0 (3) | piece u32 | size u32 | epoch (16) | sequence u64 | tags size u64
+//     | the share of the piece | the share of the piece's tags
+// with no constant term, big-endian; injective for the same reasons as data tags. Whoever knows a share and its hash
+// can solve for the point, so hashes never leave metadata, and the point differs from the one of the data tags.
 
 #include <array>
 
@@ -18,8 +21,8 @@ namespace warifu {
 inline constexpr std::size_t share_hash_size = 16;
 using share_hash = std::array<std::byte, share_hash_size>;
 
-/// Hashes one share of one piece (`piece_size` bytes) with the share of its tags (`tags_size` bytes, 0 for metadata), given in
-/// parts that are multiples of 16 bytes, the tags last.
+/// Hashes one share of one piece (`piece_size` bytes) with the share of its tags (`tags_size` bytes, 0 for metadata),
+/// given in parts that are multiples of 16 bytes, the tags last.
 class share_hasher {
   public:
     share_hasher(const gf128_point& point, const piece_name& name, share_index index, std::size_t piece_size,
@@ -36,8 +39,9 @@ class share_hasher {
 share_hash hash_share(const gf128_point& point, const piece_name& name, share_index index, bytes_view piece,
                       bytes_view tags);
 
-/// The hashes of all shares of all pieces of a chunk, and the pieces' payload sizes: the payload of the codeword that stands
-/// at the end of the chunk's side. Entry of a piece: payload size u32 | n hashes. Move-only; its memory is wiped.
+/// The hashes of all shares of all pieces of a chunk, and the pieces' payload sizes: the payload of the codeword that
+/// stands at the end of the chunk's side. Entry of a piece: payload size u32 | n hashes. Move-only; its memory is
+/// wiped.
 class hash_table {
   public:
     /// All hashes zero.

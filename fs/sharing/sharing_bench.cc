@@ -74,8 +74,7 @@ void tag(benchmark::State& state) {
     const gf128_point point(gf128{5, 6});
     const piece_layout layout(s.shape, s.secret.size());
     buffer tags(layout.tags_size());
-    for (auto _ : state)
-        compute_tags(point, {}, s.shape, layout, {0, layout.units()}, s.secret.view(), tags.span());
+    for (auto _ : state) compute_tags(point, {}, s.shape, layout, {0, layout.units()}, s.secret.view(), tags.span());
     s.done(state);
 }
 BENCHMARK(tag)->Args({2, 3, 64})->Args({2, 3, 4096});
@@ -83,8 +82,7 @@ BENCHMARK(tag)->Args({2, 3, 64})->Args({2, 3, 4096});
 void hash_one_share(benchmark::State& state) {
     const stage s(state);
     const gf128_point point(gf128{5, 6});
-    for (auto _ : state)
-        benchmark::DoNotOptimize(hash_share(point, {}, share_index{0}, s.shares[0].view(), {}));
+    for (auto _ : state) benchmark::DoNotOptimize(hash_share(point, {}, share_index{0}, s.shares[0].view(), {}));
     s.done(state);
 }
 BENCHMARK(hash_one_share)->Args({2, 3, 64})->Args({2, 3, 4096});

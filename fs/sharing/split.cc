@@ -38,9 +38,10 @@ runs runs_of(const scheme& shape, std::size_t size, std::size_t share_size) {
     return found;
 }
 
-/// Splits the units of one run with given random bytes. `secret` and `random` start at the run, the outputs at the piece.
-void split_run(const xor_program& program, const scheme& shape, const block_run& run, bytes_view secret, bytes_view random,
-               std::span<const bytes_span> shares_out) {
+/// Splits the units of one run with given random bytes. `secret` and `random` start at the run, the outputs at the
+/// piece.
+void split_run(const xor_program& program, const scheme& shape, const block_run& run, bytes_view secret,
+               bytes_view random, std::span<const bytes_span> shares_out) {
     const xor_kernel kernel = best_xor_kernel();
     const unsigned random_blocks = shape.random_blocks_per_unit();
     const unsigned blocks = shape.sub_blocks();
@@ -115,7 +116,8 @@ result<void> split(const scheme& shape, bytes_view secret_piece, random_source& 
     const program_ref program = split_program(shape);
     const runs all = runs_of(shape, secret_piece.size(), share_size);
     const std::size_t full_size = all.full.size(shape);
-    TRY_VOID(split_run_drawing(*program, shape, all.full, secret_piece.first(full_size), randomness, shares_out, on_done));
+    TRY_VOID(
+        split_run_drawing(*program, shape, all.full, secret_piece.first(full_size), randomness, shares_out, on_done));
     if (all.last.units == 0) return {};
     const buffer last = padded_copy(secret_piece.subspan(full_size), all.last.size(shape));
     return split_run_drawing(*program, shape, all.last, last.view(), randomness, shares_out, on_done);
@@ -158,7 +160,8 @@ struct ordered_shares {
 
 result<ordered_shares> order(const scheme& shape, std::span<const share_index> which,
                              std::span<const bytes_view> shares, std::size_t size) {
-    if (which.size() != shape.k() || shares.size() != shape.k()) return fail(errc::bad_argument, "needs exactly k shares");
+    if (which.size() != shape.k() || shares.size() != shape.k())
+        return fail(errc::bad_argument, "needs exactly k shares");
     std::array<const std::byte*, site_count_max> by_index{};
     ordered_shares found;
     for (std::size_t i = 0; i < which.size(); ++i) {

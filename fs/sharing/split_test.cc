@@ -1,8 +1,7 @@
 #include "fs/sharing/split.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <thread>
 
 #include "fs/sharing/schedule.h"
@@ -88,7 +87,8 @@ TEST(split, a_range_of_units_reconstructs_alone) {
         for (std::uint32_t count = 1; first + count <= layout.units(); ++count) {
             const byte_range range = layout.share_bytes_of({first, count});
             std::vector<bytes_view> parts;
-            for (const share_index i : which) parts.push_back(bytes_view(shares[i.value]).subspan(range.offset, range.size));
+            for (const share_index i : which)
+                parts.push_back(bytes_view(shares[i.value]).subspan(range.offset, range.size));
             byte_vector out(range.size);
             ASSERT_TRUE(reconstruct(shape, which, parts, out).has_value());
             const std::size_t real = std::min(range.end(), secret.size()) - range.offset;

@@ -61,8 +61,8 @@ void compute_tags(const gf128_point& point, const piece_name& name, const scheme
     }
 }
 
-result<void> verify_tags(const gf128_point& point, const piece_name& name, const scheme& shape, const piece_layout& layout,
-                         unit_range range, bytes_view secret, bytes_view tags) {
+result<void> verify_tags(const gf128_point& point, const piece_name& name, const scheme& shape,
+                         const piece_layout& layout, unit_range range, bytes_view secret, bytes_view tags) {
     const std::size_t size = range.count * shape.sub_blocks() * tag_size;
     if (tags.size() != size || secret.size() != layout.share_bytes_of(range).size)
         return fail(errc::bad_argument, "tags or data of another range");

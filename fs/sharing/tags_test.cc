@@ -70,8 +70,8 @@ TEST(tags, a_range_has_the_tags_of_its_place) {
         const unit_range range{first, layout.units() - first};
         const byte_range at = layout.tag_bytes_of(range, 0);
         byte_vector tags(at.size);
-        compute_tags(w.point, w.name, w.shape, layout, range, bytes_view(secret).subspan(layout.share_bytes_of(range).offset),
-                     tags);
+        compute_tags(w.point, w.name, w.shape, layout, range,
+                     bytes_view(secret).subspan(layout.share_bytes_of(range).offset), tags);
         EXPECT_TRUE(std::equal(tags.begin(), tags.end(), all.begin() + static_cast<std::ptrdiff_t>(at.offset)));
     }
 }
@@ -146,7 +146,8 @@ TEST(share_hashes, depend_on_every_field_and_bit) {
     byte_vector joined = piece;
     joined.insert(joined.end(), tags.begin(), tags.end());
     EXPECT_NE(hash_share(point, name, share_index{1}, joined, {}), right);
-    EXPECT_NE(hash_share(point, name, share_index{1}, bytes_view(joined).first(48), bytes_view(joined).subspan(48)), right);
+    EXPECT_NE(hash_share(point, name, share_index{1}, bytes_view(joined).first(48), bytes_view(joined).subspan(48)),
+              right);
 }
 
 TEST(share_hashes, table_round_trip) {

@@ -1,5 +1,6 @@
 #pragma once
-// Shared by the tests and benchmarks of this folder: repeatable bytes, subsets, shares of a piece. Not used by the product.
+// Shared by the tests and benchmarks of this folder: repeatable bytes, subsets, shares of a piece. Not used by the
+// product.
 
 #include <bit>
 #include <random>

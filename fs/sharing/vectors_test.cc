@@ -1,8 +1,7 @@
 // Known answers of vectors/*.json, which generate.py computes from the formulas without this code.
 
-#include <gtest/gtest.h>
-
 #include <fstream>
+#include <gtest/gtest.h>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <openssl/evp.h>
@@ -72,7 +71,8 @@ TEST(vectors, sharing) {
         ASSERT_EQ(v.at("shares_sha256").size(), shares.size());
         for (std::size_t i = 0; i < shares.size(); ++i) {
             EXPECT_EQ(shares[i].size(), v.at("share_size").get<std::size_t>());
-            EXPECT_EQ(sha256(shares[i]), v.at("shares_sha256")[i].get<std::string>()) << shape.k() << ',' << shape.n() << ' ' << i;
+            EXPECT_EQ(sha256(shares[i]), v.at("shares_sha256")[i].get<std::string>())
+                << shape.k() << ',' << shape.n() << ' ' << i;
             if (v.contains("shares")) EXPECT_EQ(to_hex(shares[i]), v.at("shares")[i].get<std::string>());
         }
     }
@@ -94,8 +94,9 @@ TEST(vectors, amd) {
     for (const json& v : load("amd")) {
         const scheme shape = shape_of(v);
         const piece_name id = name_of(v);
-        const codeword_name name{volume_id{key_from_hex(v.at("volume"))}, static_cast<codeword_type>(v.at("type").get<int>()),
-                                 id.chunk.epoch, id.chunk.sequence, id.piece};
+        const codeword_name name{volume_id{key_from_hex(v.at("volume"))},
+                                 static_cast<codeword_type>(v.at("type").get<int>()), id.chunk.epoch, id.chunk.sequence,
+                                 id.piece};
         const auto payload = from_hex(v.at("payload"));
         given_random x(from_hex(v.at("x")));
         const auto codeword = encode_codeword(shape, name, payload, x);
@@ -112,7 +113,8 @@ TEST(vectors, hashes) {
     for (const json& v : load("hashes")) {
         const gf128_point key(gf128::load(key_from_hex(v.at("key")).data()));
         const share_index index{v.at("index").get<std::uint8_t>()};
-        EXPECT_EQ(to_hex(hash_share(key, name_of(v), index, from_hex(v.at("share")), from_hex(v.at("tags")))), v.at("hash").get<std::string>());
+        EXPECT_EQ(to_hex(hash_share(key, name_of(v), index, from_hex(v.at("share")), from_hex(v.at("tags")))),
+                  v.at("hash").get<std::string>());
     }
 }
 
@@ -126,8 +128,9 @@ TEST(vectors, chunks) {
             secrets.push_back(shake256(label + " piece " + std::to_string(secrets.size()), size));
         const std::vector<bytes_view> pieces(secrets.begin(), secrets.end());
         given_random random(shake256(label + " random", v.at("random_used")));
-        const auto shares = split_chunk(shape, chunk_keys(key_from_hex(v.at("r")), key_from_hex(v.at("hash_key"))),
-                                        volume_id{key_from_hex(v.at("volume"))}, name_of(v).chunk, kind, pieces, random);
+        const auto shares =
+            split_chunk(shape, chunk_keys(key_from_hex(v.at("r")), key_from_hex(v.at("hash_key"))),
+                        volume_id{key_from_hex(v.at("volume"))}, name_of(v).chunk, kind, pieces, random);
         ASSERT_TRUE(shares.has_value()) << shares.error().message();
         EXPECT_EQ(random.used(), v.at("random_used").get<std::size_t>());
         for (std::size_t i = 0; i < shares->size(); ++i) {

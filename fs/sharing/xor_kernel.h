@@ -7,8 +7,8 @@
 
 namespace warifu {
 
-/// out[0, size) = sources[0] ^ ... ^ sources[count-1]. REQUIRES: count >= 1, size a multiple of 16, no overlap of `out` with a
-/// source. No alignment is needed.
+/// out[0, size) = sources[0] ^ ... ^ sources[count-1]. REQUIRES: count >= 1, size a multiple of 16, no overlap of `out`
+/// with a source. No alignment is needed.
 using xor_kernel = void (*)(std::byte* out, const std::byte* const* sources, std::size_t count, std::size_t size);
 
 struct named_xor_kernel {

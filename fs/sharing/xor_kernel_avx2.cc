@@ -5,8 +5,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-// Only the functions of this region may use avx2; inline functions of other headers must not be compiled for it, because the
-// linker may keep that copy for everybody.
+// Only the functions of this region may use avx2; inline functions of other headers must not be compiled for it,
+// because the linker may keep that copy for everybody.
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 
 namespace warifu::xor_avx2 {
