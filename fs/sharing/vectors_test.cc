@@ -145,5 +145,42 @@ TEST(vectors, chunks) {
     }
 }
 
+/// The worked examples of FORMAT.md.
+TEST(vectors, format_page) {
+    const scheme shape = *scheme::make(2, 3);
+    const chunk_id chunk{ballot{1, 2}, 3};
+    const gf128_point x(gf128{2, 0});
+    byte_vector secret, random(32, std::byte{0xa0});
+    for (unsigned i = 0; i < 20; ++i) secret.push_back(static_cast<std::byte>(i));
+    std::fill(random.begin() + 16, random.end(), std::byte{0xb0});
+    given_random source(random);
+    const auto shares = split_to_vectors(shape, secret, source);
+    EXPECT_EQ(to_hex(shares[0]), "a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0b0b1b2b3b4b5b6b7b8b9babbbcbdbebf");
+    EXPECT_EQ(to_hex(shares[1]), "b0b1b2b3a0a0a0a0a0a0a0a0a0a0a0a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0");
+    EXPECT_EQ(to_hex(shares[2]), "a0a1a2a3a4a5a6a7a8a9aaabacadaeafa0a1a2a3b0b0b0b0b0b0b0b0b0b0b0b0");
+    byte_vector tags(32);
+    compute_tags(x, {chunk, 0}, shape, piece_layout(shape, 20), {0, 1}, secret, tags);
+    EXPECT_EQ(to_hex(tags), "704513700e0a0c0a11121416191a1c0e50653350060000040100004400000010");
+    EXPECT_EQ(to_hex(hash_share(x, {chunk, 0}, share_index{0}, shares[0], {})), "95ec8aebe6e9efe5f3f1f7f5fbf9ffdd");
+
+    codeword_name name{volume_id{}, codeword_type::journal_record, chunk.epoch, 3, 0};
+    for (unsigned i = 0; i < 16; ++i) name.volume.bytes[i] = static_cast<std::byte>(i);
+    given_random two(byte_vector{std::byte{2}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}});
+    const auto codeword = encode_codeword(shape, name, as_bytes_view("warifu"), two);
+    ASSERT_TRUE(codeword.has_value());
+    EXPECT_EQ(to_hex(codeword->view()),
+              "8ef86c6ba4da20148090a070c0d0e0e002000000000000000000000000000000"
+              "57414d44010302030000000600000000000102030405060708090a0b0c0d0e0f"
+              "0000000000000001000000000000000200000000000000030000000000000000"
+              "7761726966750000000000000000000000000000000000000000000000000000");
+    const std::vector<std::uint32_t> sizes{20};
+    const auto data = share_size_of(shape, chunk_kind::data, sizes),
+               metadata = share_size_of(shape, chunk_kind::metadata, sizes);
+    EXPECT_EQ(data.side, 192U);
+    EXPECT_EQ(data.pieces[0], 32U);
+    EXPECT_EQ(metadata.side, 160U);
+    EXPECT_EQ(metadata.pieces[0], 128U);
+}
+
 }  // namespace
 }  // namespace warifu
