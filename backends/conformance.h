@@ -632,6 +632,7 @@ TEST_P(share_store_conformance, many_requests_at_once) {
             if (failure) std::rethrow_exception(failure);
             done += 1;
             good += value ? 1 : 0;
+            if (!value) ADD_FAILURE() << value.error().message();
         };
         asio::co_spawn(harness_->core(), store().put(share(i, {3000 + i})), counted);
         asio::co_spawn(harness_->core(), store().append(record(i, 64)), counted);  // pipelined, in order
