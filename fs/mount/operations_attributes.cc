@@ -1,0 +1,104 @@
+// Attributes: getattr, setattr, extended attributes, statfs.
+
+#include <sys/xattr.h>
+
+#include "fs/mount/session.h"
+
+namespace warifu {
+namespace {
+
+time_stamp to_time(const timespec& from) {
+    return {from.tv_sec, static_cast<std::uint32_t>(from.tv_nsec)};
+}
+
+void reply_attributes(fuse_req_t request, const result<inode>& now, bool reading) {
+    if (!now) return reply_error(request, now.error(), reading);
+    const struct stat shown = to_stat(*now);
+    fuse_reply_attr(request, &shown, mount_session::of(request).cache_seconds);
+}
+
+void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
+    reply_attributes(request, mount_session::of(request).files.get_attributes(number), true);
+}
+
+/// Set-user-ID and set-group-ID bits: without HANDLE_KILLPRIV the kernel asks for their removal itself, as a change of mode.
+void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int valid, fuse_file_info*) {
+    file_system::attribute_change change;
+    const time_stamp now = time_stamp::now();
+    const auto has = [valid](int bit) { return (valid & bit) != 0; };
+    if (has(FUSE_SET_ATTR_MODE)) change.mode = wanted->st_mode;
+    if (has(FUSE_SET_ATTR_UID)) change.uid = wanted->st_uid;
+    if (has(FUSE_SET_ATTR_GID)) change.gid = wanted->st_gid;
+    if (has(FUSE_SET_ATTR_SIZE)) {
+        if (wanted->st_size < 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
+        change.size = static_cast<std::uint64_t>(wanted->st_size);
+    }
+    if (has(FUSE_SET_ATTR_ATIME_NOW)) change.access_time = now;
+    else if (has(FUSE_SET_ATTR_ATIME)) change.access_time = to_time(wanted->st_atim);
+    if (has(FUSE_SET_ATTR_MTIME_NOW)) change.modify_time = now;
+    else if (has(FUSE_SET_ATTR_MTIME)) change.modify_time = to_time(wanted->st_mtim);
+    reply_attributes(request, mount_session::of(request).files.set_attributes(number, change), false);
+}
+
+void getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size_t size) {
+    const auto value = mount_session::of(request).files.get_attribute(number, name);
+    if (!value) return reply_error(request, value.error(), true);
+    if (size == 0) return static_cast<void>(fuse_reply_xattr(request, value->size()));
+    if (value->size() > size) return static_cast<void>(fuse_reply_err(request, ERANGE));
+    fuse_reply_buf(request, value->data(), value->size());
+}
+
+void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const char* value, std::size_t size, int flags) {
+    auto mode = name_space::attribute_mode::any;
+    if (flags == XATTR_CREATE) mode = name_space::attribute_mode::create_only;
+    else if (flags == XATTR_REPLACE) mode = name_space::attribute_mode::replace_only;
+    else if (flags != 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
+    reply_result(request, mount_session::of(request).files.set_attribute(number, name, std::string_view(value, size), mode));
+}
+
+void listxattr(fuse_req_t request, fuse_ino_t number, std::size_t size) {
+    const auto names = mount_session::of(request).files.list_attributes(number);
+    if (!names) return reply_error(request, names.error(), true);
+    std::string joined;
+    for (const auto& name : *names) {
+        joined += name;
+        joined += '\0';
+    }
+    if (size == 0) return static_cast<void>(fuse_reply_xattr(request, joined.size()));
+    if (joined.size() > size) return static_cast<void>(fuse_reply_err(request, ERANGE));
+    fuse_reply_buf(request, joined.data(), joined.size());
+}
+
+void removexattr(fuse_req_t request, fuse_ino_t number, const char* name) {
+    reply_result(request, mount_session::of(request).files.remove_attribute(number, name));
+}
+
+void statfs(fuse_req_t request, fuse_ino_t) {
+    const auto space = mount_session::of(request).files.statistics();
+    constexpr std::uint64_t block = 4096;
+    struct statvfs shown {};
+    shown.f_bsize = block;
+    shown.f_frsize = block;
+    shown.f_blocks = space.capacity / block;
+    shown.f_bfree = shown.f_bavail = space.free / block;
+    // Inodes are as many as there is room for; an empty file's records take about this much of every site.
+    constexpr std::uint64_t inode_cost = 512;
+    shown.f_ffree = shown.f_favail = space.free / inode_cost;
+    shown.f_files = space.inodes + shown.f_ffree;
+    shown.f_namemax = name_size_max;
+    fuse_reply_statfs(request, &shown);
+}
+
+}  // namespace
+
+void add_attribute_operations(fuse_lowlevel_ops& table) {
+    table.getattr = getattr;
+    table.setattr = setattr;
+    table.getxattr = getxattr;
+    table.setxattr = setxattr;
+    table.listxattr = listxattr;
+    table.removexattr = removexattr;
+    table.statfs = statfs;
+}
+
+}  // namespace warifu
