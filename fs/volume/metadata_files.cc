@@ -3,6 +3,8 @@
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
+#include <set>
+
 #include "fs/volume/metadata_file_system.h"
 
 namespace warifu {
@@ -75,16 +77,13 @@ result<void> metadata_files::load_edits(bytes_view edits) {
 
 std::vector<table_chunk> metadata_files::live_table_chunks() const {
     const std::lock_guard lock(impl_->state->mutex);
-    const auto& live = impl_->state->files.live().files;
-    const auto& taken = impl_->state->files.taken().files;
     std::vector<table_chunk> chunks = impl_->state->unfinished;
-    const auto add = [&chunks](const file_entry& entry) {
-        if (entry.table) chunks.insert(chunks.end(), entry.table->chunks.begin(), entry.table->chunks.end());
-    };
-    for (const auto& [name, entry] : live) add(entry);
-    for (const auto& [name, entry] : taken) {
-        const auto it = live.find(name);
-        if (it == live.end() || it->second.table != entry.table) add(entry);
+    std::set<const table_layout*> seen;  // one table may have two names: before and after a renaming that is pending
+    for (const auto* view : {&impl_->state->files.live(), &impl_->state->files.taken()}) {
+        for (const auto& [name, entry] : view->files) {
+            if (!entry.table || !seen.insert(entry.table.get()).second) continue;
+            chunks.insert(chunks.end(), entry.table->chunks.begin(), entry.table->chunks.end());
+        }
     }
     return chunks;
 }
