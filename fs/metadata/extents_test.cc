@@ -224,7 +224,7 @@ TEST(extents, random_changes_equal_arrays_of_bytes) {
             m.clone();
         else
             m.forget_and_make_again();
-        if (i % 10 == 0) m.compare();
+        if (i % 25 == 0) m.compare();
         if (i % 300 == 299) m.f.reopen();
     }
     m.compare();

@@ -490,6 +490,39 @@ TEST(name_space, a_small_file_costs_at_most_300_bytes_of_log) {
     EXPECT_GT(per_file, 100U);
 }
 
+TEST(name_space, reads_go_on_while_one_thread_changes) {
+    name_space_fixture f;
+    const auto directory = make_directory(*f.names, root_inode, "d").number;
+    const auto stays = make_file(*f.names, directory, "stays");
+    std::atomic<bool> stop = false;
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 3; ++i) {
+        readers.emplace_back([&] {
+            while (!stop) {
+                EXPECT_EQ(f.names->lookup(directory, "stays")->number, stays.number);
+                (void)f.names->lookup(directory, "goes");
+                EXPECT_TRUE(f.names->list(directory, 0, 10));
+                const auto extents = f.names->extents(stays.number, 0, 100);
+                EXPECT_TRUE(extents) << extents.error().message();
+                EXPECT_GE(f.names->use().inodes, 3U);
+                EXPECT_TRUE(f.names->live_pieces({}, 0, 10));
+            }
+        });
+    }
+    for (std::uint64_t i = 0; i < 500; ++i) {
+        const auto file = make_file(*f.names, directory, "goes").number;
+        extent e;
+        e.size = e.piece_size = 100;
+        e.chunk = {{1 + i / 10, 1}, i};  // a new epoch now and then
+        EXPECT_TRUE(f.names->replace_extents(stays, 0, 100, {e}));
+        EXPECT_TRUE(f.names->unlink(directory, "goes", at(2)));
+        EXPECT_TRUE(f.names->forget_orphan(file, 1));
+    }
+    stop = true;
+    for (auto& reader : readers) reader.join();
+    check(f);
+}
+
 TEST(name_space, a_directory_of_100000_entries) {
     name_space_fixture f;
     const auto directory = make_directory(*f.names, root_inode, "d").number;

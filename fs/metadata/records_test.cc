@@ -98,6 +98,15 @@ TEST(records, worked_example) {
     EXPECT_EQ(hex(encode(extent_record{e, 2})), "01024d03000c8827");
     EXPECT_EQ(hex(piece_key({2, 77}, 3)), "500102014d0003");
     EXPECT_EQ(hex(encode(piece_record{1, 0, 5000, 12})), "010088270c");
+    inode root;
+    root.number = root.parent = root_inode;
+    root.mode = S_IFDIR | 0755;
+    root.link_count = 2;
+    root.size = 1;
+    root.birth_time = root.access_time = {1'700'000'000, 0};
+    root.modify_time = root.change_time = sample_inode().modify_time;
+    EXPECT_EQ(hex(inode_key(root_inode)), "490101");
+    EXPECT_EQ(hex(encode(root)), "0ded83010000020180c49fd50c0001000405");
     EXPECT_EQ(hex(counters_key()), "43");
     EXPECT_EQ(hex(encode(counters_record{2, 5000, 1, 1026})),
               "0288270182"
