@@ -79,11 +79,16 @@ class remote_store final : public share_store {
     task<> sync() override;
 
   private:
-    task<incoming> request(verb what, message_body body, std::size_t answer_size_max);
-    task<> request_empty(verb what, message_body body);
+    /// Which process of the peer answered changes that nothing has made durable yet.
+    struct volatile_changes {
+        std::optional<process_id> process;
+        std::uint64_t count = 0;
+        bool lost = false;  // the process changed meanwhile
+    };
+    task<> change(verb what, message_body body);
 
     std::shared_ptr<class remote_link> link_;  // shared with its coroutines
-    std::optional<process_id> unsynced_at_;    // the peer's process that answered puts and removes which nothing covered yet
+    volatile_changes changes_;
 };
 
 }  // namespace warifu

@@ -98,7 +98,7 @@ task<incoming> connection::call(verb what, message_body body, std::uint32_t answ
     pending_.emplace(header.request_id, pending);
     idle_.reset();
     ++request_count_;
-    enqueue(use, header, std::move(body));
+    enqueue(lane_of(use), header, std::move(body));
     co_return co_await wait_for_answer(header.request_id, pending, until);
 }
 

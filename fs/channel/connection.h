@@ -5,7 +5,7 @@
 //
 // - Frames are sealed in confirmed windows only; nothing of a frame is used before its tag verified; the first frame that does
 //   not verify closes the connection for good. End of stream without an authenticated end is a failure.
-// - Three lanes share the stream: control before interactive before bulk, so a heartbeat waits behind one frame at most.
+// - Lanes share the stream (lane.h): a heartbeat waits behind one frame at most.
 // - Requests in flight are bounded by count and bytes at the requester; the responder closes a connection that does not keep to
 //   the bound. Bytes wait at the requester; a responder always reads.
 // - When the connection fails, requests in flight fail with unreachable. Nothing is repeated under the old pad.
@@ -88,7 +88,7 @@ class connection : public std::enable_shared_from_this<connection> {
     void spawn(awaitable<void> work);
 
     // Sending (connection_send.cc)
-    void enqueue(key_use use, message_header header, message_body body);
+    void enqueue(lane to, message_header header, message_body body);
     void send_control(verb what, message_body body);
     pad_demand demand() const;
     /// Both append buffers for one gathering write.

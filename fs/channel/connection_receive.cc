@@ -54,17 +54,17 @@ task<> connection::read_frames() {
 /// Verifies a frame, then decrypts it piece by piece to where its bytes belong.
 result<void> connection::open_frame(const frame_header& header, bytes_view ciphertext, bytes_view tag) {
     TRY(bytes_view pad, receiver_->accept(header, ciphertext, tag));
-    const auto lane = std::to_integer<std::size_t>(ciphertext[0] ^ pad[0]);
-    if (lane >= lanes_.size()) return fail(errc::bad_format, "a frame of an unknown lane");
+    const auto from = std::to_integer<std::size_t>(ciphertext[0] ^ pad[0]);
+    if (from >= lanes_.size()) return fail(errc::bad_format, "a frame of an unknown lane");
     ciphertext = ciphertext.subspan(1);
     pad = pad.subspan(1);
     while (!ciphertext.empty()) {
-        const bytes_span target = lanes_[lane].next();
+        const bytes_span target = lanes_[from].next();
         const std::size_t size = std::min(target.size(), ciphertext.size());
         xor_to(target.first(size), ciphertext.first(size), pad.first(size));
         ciphertext = ciphertext.subspan(size);
         pad = pad.subspan(size);
-        TRY(auto message, lanes_[lane].advance(size));
+        TRY(auto message, lanes_[from].advance(size));
         if (!message) continue;
         if (peer_ended_) return fail(errc::bad_format, "a message after the end");
         TRY_VOID(dispatch(std::move(*message)));

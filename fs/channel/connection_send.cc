@@ -8,9 +8,9 @@ constexpr std::size_t plain_write_size = 1U << 20U;
 
 }  // namespace
 
-void connection::enqueue(key_use use, message_header header, message_body body) {
+void connection::enqueue(lane to, message_header header, message_body body) {
     if (closed_ || end_queued_) return;
-    queue_.push(use, std::make_unique<outgoing_message>(header, std::move(body)));
+    queue_.push(to, std::make_unique<outgoing_message>(header, std::move(body)));
     work_.set();
     if (sender_) sender_->wake();
 }
@@ -19,7 +19,7 @@ void connection::send_control(verb what, message_body body) {
     message_header header;
     header.what = what;
     header.kind = message_kind::control;
-    enqueue(key_use::control, header, std::move(body));
+    enqueue(lane::link, header, std::move(body));
 }
 
 void connection::respond(const message_header& request, result<message_body> answer) {
@@ -34,8 +34,8 @@ void connection::respond(const message_header& request, result<message_body> ans
         answer = fail(errc::too_large, "the answer is over the message size limit");
     header.kind = answer ? message_kind::response : message_kind::failure;
     message_body body = answer ? std::move(*answer) : encode_error(answer.error());
-    const key_use use = header.kind == message_kind::failure ? key_use::control : use_of(request.what, body.size());
-    enqueue(use, header, std::move(body));
+    const lane to = header.kind == message_kind::failure ? lane::control : lane_of(use_of(request.what, body.size()));
+    enqueue(to, header, std::move(body));
 }
 
 /// Responses that waited for key too long become failures, which may draw on the control reserve.
@@ -46,15 +46,15 @@ void connection::fail_starved_responses() {
         message_header header = message->header();
         if (header.kind != message_kind::response) continue;
         header.kind = message_kind::failure;
-        enqueue(key_use::control, header, encode_error(error(errc::no_key, "the peer has no key to answer with")));
+        enqueue(lane::control, header, encode_error(error(errc::no_key, "the peer has no key to answer with")));
     }
 }
 
 pad_demand connection::demand() const {
     pad_demand out;
-    out.control = queue_.size(lane_of(key_use::control));
-    out.interactive = queue_.size(lane_of(key_use::interactive));
-    out.bulk = queue_.size(lane_of(key_use::bulk));
+    out.control = queue_.size(lane::control);
+    out.interactive = queue_.size(lane::interactive);
+    out.bulk = queue_.size(lane::bulk);
     return out;
 }
 
@@ -78,15 +78,15 @@ void connection::forget_served(std::uint64_t request_id) {
 /// Seals one frame of the most urgent lane that may send. False: nothing to send, or no room.
 bool connection::seal_next(std::vector<asio::const_buffer>& out) {
     const std::size_t slot = out.size() / 2;
-    for (std::size_t lane = 0; lane < lane_count; ++lane) {
-        if (queue_.empty(lane)) continue;
-        const std::size_t room = sender_->room(use_of_lane(lane));
+    for (const lane from : all_lanes) {
+        if (queue_.empty(from)) continue;
+        const std::size_t room = sender_->room(from);
         if (room == 0) continue;
-        const std::byte name{static_cast<unsigned char>(lane)};
+        const std::byte name{static_cast<unsigned char>(from)};
         std::vector<bytes_view> parts;
         parts.push_back(bytes_view(&name, 1));
         std::vector<send_queue::message_ptr> done;
-        queue_.take(lane, room - 1, parts, done);
+        queue_.take(from, room - 1, parts, done);
         const auto frame = sender_->seal(parts);
         frame_headers_[slot] = frame.header;
         out.emplace_back(frame_headers_[slot].data(), frame_headers_[slot].size());
@@ -101,9 +101,9 @@ bool connection::seal_next(std::vector<asio::const_buffer>& out) {
 bool connection::gather_plain(std::vector<asio::const_buffer>& out) {
     std::vector<bytes_view> parts;
     std::size_t size = 0;
-    for (std::size_t lane = 0; lane < lane_count && size < plain_write_size; ++lane) {
-        while (!queue_.empty(lane) && size < plain_write_size) {
-            in_write_.push_back(queue_.pop(lane));
+    for (const lane from : all_lanes) {
+        while (!queue_.empty(from) && size < plain_write_size) {
+            in_write_.push_back(queue_.pop(from));
             size += in_write_.back()->take(in_write_.back()->left(), parts);
         }
     }

@@ -59,8 +59,8 @@ task<received_message> expect(std::shared_ptr<stream> connection, greeting_type 
     CO_TRY(auto message, co_await receive(connection));
     if (message.type == greeting_type::refusal) {
         CO_TRY(const auto refusal, decode_refusal(message.body()));
-        const errc code = refusal.reason == errc::no_key || refusal.reason == errc::bad_version ? refusal.reason
-                                                                                               : errc::unreachable;
+        const bool is_harmless = refusal.reason == errc::no_key || refusal.reason == errc::bad_version;
+        const errc code = is_harmless || connection->is_local() ? refusal.reason : errc::unreachable;
         co_return fail(code, "the peer refuses the greeting: " + std::string(to_string(refusal.reason)));
     }
     if (message.type != type) co_return fail(errc::bad_format, "a greeting message out of turn");

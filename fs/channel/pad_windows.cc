@@ -76,13 +76,13 @@ std::uint64_t pad_sender::room_total() const {
     return total;
 }
 
-std::size_t pad_sender::room(key_use use) {
+std::size_t pad_sender::room(lane use) {
     while (sealer_.room() < frame_text_min && windows_.size() > 1) retire_front();
     if (stopped_ || sealer_.room() < frame_text_min) return 0;
     std::uint64_t room = std::min<std::uint64_t>(sealer_.room(), frame_payload_size_max);
-    if (use == key_use::control) return room;
+    if (use == lane::link) return room;
     const auto is_for_data = [](const owned_window& w) { return !w.control_only; };
-    if (std::ranges::none_of(windows_, is_for_data)) return 0;
+    if (use != lane::control && std::ranges::none_of(windows_, is_for_data)) return 0;
     const std::uint64_t total = room_total();
     if (total <= channel_control_reserve) return 0;
     room = std::min(room, total - channel_control_reserve);
@@ -110,14 +110,15 @@ bool pad_sender::needs_more() {
     if (total < target_ / 2) return true;
     const pad_demand demand = hooks_.demand();
     const bool only_control = std::ranges::all_of(windows_, [](const owned_window& w) { return w.control_only; });
-    return demand.data() > 0 && (only_control || total < channel_control_reserve + demand.data());
+    return (demand.data() > 0 && only_control) || (demand.all() > 0 && total < channel_control_reserve + demand.all());
 }
 
 task<owned_window> pad_sender::claim() {
     const pad_demand demand = hooks_.demand();
-    const bool low = room_total() < channel_control_reserve / 2;
+    // Without key for data, what is urgent may draw on the reserve at once.
+    const bool low = room_total() < channel_control_reserve + std::max<std::uint64_t>(demand.control, channel_control_reserve);
     const key_use use = demand.bulk > 0 ? key_use::bulk : key_use::interactive;
-    const std::uint64_t want = std::clamp<std::uint64_t>(std::max(target_, demand.data() + 2 * channel_control_reserve),
+    const std::uint64_t want = std::clamp<std::uint64_t>(std::max(target_, demand.all() + 2 * channel_control_reserve),
                                                          pad_window_size_min, channel_window_size_max);
     const deadline until = steady_clock::now() + (low ? std::chrono::milliseconds(0) : claim_wait);
     owned_window claimed;

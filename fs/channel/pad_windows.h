@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "fs/async/wait.h"
+#include "fs/channel/lane.h"
 #include "fs/otp/open.h"
 #include "fs/otp/seal.h"
 #include "fs/wire/control.h"
@@ -33,6 +34,7 @@ struct pad_demand {
     std::uint64_t interactive = 0;
     std::uint64_t bulk = 0;
     std::uint64_t data() const { return interactive + bulk; }
+    std::uint64_t all() const { return control + data(); }
 };
 
 /// The sending side. Core thread only; run() keeps it supplied.
@@ -46,9 +48,9 @@ class pad_sender {
     };
     pad_sender(asio::any_io_executor executor, pad_direction direction, owned_window first, hooks h);
 
-    /// The longest plaintext that the next frame may have for this use; 0: none now. Data leaves a reserve for control messages,
-    /// which carry the offers and confirmations that bring more.
-    std::size_t room(key_use use);
+    /// The longest plaintext that the next frame may have for this lane; 0: none now. All leave a reserve for the link lane,
+    /// which carries the offers and confirmations that bring more; data also leaves windows of the key reserve alone.
+    std::size_t room(lane use);
     /// REQUIRES: total size of parts <= room(...).
     sealer::sealed seal(std::span<const bytes_view> parts);
     /// Everything sealed so far has left: used-up windows are erased and given back to keyd.

@@ -32,21 +32,20 @@ std::size_t outgoing_message::take(std::size_t size, std::vector<bytes_view>& ou
     return taken;
 }
 
-void send_queue::push(key_use use, message_ptr message) {
-    const std::size_t lane = lane_of(use);
-    sizes_[lane] += message->left();
-    lanes_[lane].push_back(std::move(message));
+void send_queue::push(lane to, message_ptr message) {
+    sizes_[index_of(to)] += message->left();
+    lanes_[index_of(to)].push_back(std::move(message));
 }
 
 bool send_queue::empty() const {
-    for (const auto& lane : lanes_)
-        if (!lane.empty()) return false;
+    for (const auto& queue : lanes_)
+        if (!queue.empty()) return false;
     return true;
 }
 
-std::size_t send_queue::take(std::size_t lane, std::size_t size, std::vector<bytes_view>& out,
+std::size_t send_queue::take(lane from, std::size_t size, std::vector<bytes_view>& out,
                              std::vector<message_ptr>& done) {
-    auto& queue = lanes_[lane];
+    auto& queue = lanes_[index_of(from)];
     std::size_t taken = 0;
     while (taken < size && !queue.empty()) {
         taken += queue.front()->take(size - taken, out);
@@ -54,25 +53,25 @@ std::size_t send_queue::take(std::size_t lane, std::size_t size, std::vector<byt
         done.push_back(std::move(queue.front()));
         queue.pop_front();
     }
-    sizes_[lane] -= taken;
+    sizes_[index_of(from)] -= taken;
     return taken;
 }
 
-send_queue::message_ptr send_queue::pop(std::size_t lane) {
-    message_ptr message = std::move(lanes_[lane].front());
-    lanes_[lane].pop_front();
-    sizes_[lane] -= message->left();
+send_queue::message_ptr send_queue::pop(lane from) {
+    message_ptr message = std::move(lanes_[index_of(from)].front());
+    lanes_[index_of(from)].pop_front();
+    sizes_[index_of(from)] -= message->left();
     return message;
 }
 
 bool send_queue::withdraw(std::uint64_t request_id) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) {
-        auto& queue = lanes_[lane];
+    for (std::size_t i = 0; i < lane_count; ++i) {
+        auto& queue = lanes_[i];
         for (auto it = queue.begin(); it != queue.end(); ++it) {
             const auto& header = (*it)->header();
             if (header.kind != message_kind::request || header.request_id != request_id) continue;
             if ((*it)->begun()) return false;
-            sizes_[lane] -= (*it)->left();
+            sizes_[i] -= (*it)->left();
             queue.erase(it);
             return true;
         }
@@ -82,14 +81,14 @@ bool send_queue::withdraw(std::uint64_t request_id) {
 
 std::vector<send_queue::message_ptr> send_queue::take_waiting(steady_clock::time_point before) {
     std::vector<message_ptr> out;
-    for (std::size_t lane = lane_of(key_use::interactive); lane < lane_count; ++lane) {
-        auto& queue = lanes_[lane];
+    for (const lane from : {lane::interactive, lane::bulk}) {
+        auto& queue = lanes_[index_of(from)];
         for (auto it = queue.begin(); it != queue.end();) {
             if ((*it)->begun() || (*it)->queued_at() >= before) {
                 ++it;
                 continue;
             }
-            sizes_[lane] -= (*it)->left();
+            sizes_[index_of(from)] -= (*it)->left();
             out.push_back(std::move(*it));
             it = queue.erase(it);
         }
@@ -98,17 +97,17 @@ std::vector<send_queue::message_ptr> send_queue::take_waiting(steady_clock::time
 }
 
 void send_queue::drop_unbegun() {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) {
-        std::erase_if(lanes_[lane], [&](const message_ptr& message) {
+    for (std::size_t i = 0; i < lane_count; ++i) {
+        std::erase_if(lanes_[i], [&](const message_ptr& message) {
             if (message->begun()) return false;
-            sizes_[lane] -= message->left();
+            sizes_[i] -= message->left();
             return true;
         });
     }
 }
 
 void send_queue::clear() {
-    for (auto& lane : lanes_) lane.clear();
+    for (auto& queue : lanes_) queue.clear();
     sizes_ = {};
 }
 

@@ -1,22 +1,15 @@
 #pragma once
-// What waits to be sent: one queue per lane, the urgent first. A lane is named by the key that its messages may draw on.
+// What waits to be sent: one queue per lane, the most urgent first.
 
 #include <array>
 #include <deque>
 #include <memory>
 
 #include "fs/base/clock.h"
+#include "fs/channel/lane.h"
 #include "fs/wire/message.h"
 
 namespace warifu {
-
-inline constexpr std::size_t lane_count = 3;
-constexpr std::size_t lane_of(key_use use) {
-    return static_cast<std::size_t>(use) - 1;
-}
-constexpr key_use use_of_lane(std::size_t lane) {
-    return static_cast<key_use>(lane + 1);
-}
 
 /// A message on its way out. Its bytes are given in order, once.
 class outgoing_message {
@@ -48,18 +41,18 @@ class send_queue {
   public:
     using message_ptr = std::unique_ptr<outgoing_message>;
 
-    void push(key_use use, message_ptr message);
+    void push(lane to, message_ptr message);
     bool empty() const;
-    bool empty(std::size_t lane) const { return lanes_[lane].empty(); }
+    bool empty(lane of) const { return lanes_[index_of(of)].empty(); }
     /// Bytes that wait in a lane.
-    std::uint64_t size(std::size_t lane) const { return sizes_[lane]; }
+    std::uint64_t size(lane of) const { return sizes_[index_of(of)]; }
 
     /// Appends views of up to `size` bytes of the lane's messages; messages that are used up go to `done`, where they must stay
     /// while the views are in use. Returns how many bytes.
-    std::size_t take(std::size_t lane, std::size_t size, std::vector<bytes_view>& out, std::vector<message_ptr>& done);
+    std::size_t take(lane from, std::size_t size, std::vector<bytes_view>& out, std::vector<message_ptr>& done);
 
     /// The next message of a lane, whole. REQUIRES: the lane is not empty and its front has not begun.
-    message_ptr pop(std::size_t lane);
+    message_ptr pop(lane from);
 
     /// Takes back a request of which no byte has left. False when it is not there or has begun.
     bool withdraw(std::uint64_t request_id);
