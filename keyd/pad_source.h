@@ -35,8 +35,12 @@ class pad_source {
     };
     /// The next block that has not been consumed, nullopt when there is none now. Errors name the file.
     virtual result<std::optional<delivery>> next() = 0;
-    /// The block is durably in the pool (or refused for good): the source may forget it.
+    /// The last delivery is durably in the pool: the source may forget it.
     virtual result<void> consumed(const block_id& id) = 0;
+    /// The last delivery will never be taken (imported before, not for this site, damaged): the source sets it aside.
+    virtual result<void> refused(const block_id& id) = 0;
+    /// The last delivery cannot be taken now (the store is full): it comes again later.
+    virtual void postpone() = 0;
 };
 
 }  // namespace warifu

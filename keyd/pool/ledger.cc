@@ -150,7 +150,6 @@ byte_vector ledger::frame(const ledger_record& record) {
     body.put_be(static_cast<std::uint32_t>(payload.size())).put_be(next_sequence_).put_be(durable_).put_bytes(payload);
     writer out(ledger_frame_size + payload.size());
     out.put_be(crc32c(body.view())).put_bytes(body.view());
-    ++next_sequence_;
     return out.take();
 }
 
@@ -159,10 +158,12 @@ result<void> ledger::append(const ledger_record& record) {
     const auto bytes = frame(record);
     auto written = write_at(fd_.get(), size_, bytes, path_);
     if (!written) {
-        failed_ = true;
+        // A full disk is no reason to give up, as long as the piece of a record can be taken back.
+        failed_ = ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0;
         return written;
     }
     size_ += bytes.size();
+    ++next_sequence_;
     return {};
 }
 
@@ -199,6 +200,7 @@ result<void> ledger::write_new(const std::vector<ledger_record>& records) {
     };
     for (const auto& record : records) {
         const auto bytes = frame(record);
+        ++next_sequence_;
         pending.insert(pending.end(), bytes.begin(), bytes.end());
         if (pending.size() > (1U << 20U)) TRY_VOID(flush());
     }

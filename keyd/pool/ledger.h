@@ -42,8 +42,9 @@ class ledger {
     static result<struct opened_ledger> open(const std::string& directory, const std::string& site);
     ledger(ledger&&) noexcept = default;
 
-    /// Adds a record; durable after the next sync(). After any failure every later call fails too: what reached the medium is
-    /// then unknown, and the owner must start again from what it reads back.
+    /// Adds a record; durable after the next sync(). A failed append leaves no trace (no_space: try again later). After a failed
+    /// sync() or replace() every later call fails too: what reached the medium is then unknown, and the owner must start again
+    /// from what it reads back.
     result<void> append(const ledger_record& record);
     result<void> sync();
     /// Atomically replaces all records by these, durably.

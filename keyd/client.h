@@ -1,0 +1,43 @@
+#pragma once
+// The pad broker of a process that uses its site's keyd: requests over keyd's local socket, windows as mapped memory. One core
+// thread. When keyd restarts the next call connects again; until then calls fail with unreachable. Windows already held stay
+// valid; keyd counts them as burnt.
+
+#include <memory>
+#include <string>
+
+#include "keyd/pad_broker.h"
+
+namespace warifu {
+
+class keyd_client final : public pad_broker {
+  public:
+    /// Connects and asks who is there. unreachable, denied, timed_out; the text names the socket.
+    static task<std::unique_ptr<keyd_client>> connect(std::string socket_path);
+    ~keyd_client() override;
+
+    const std::string& site() const;
+    /// keyd's status (stock, use, failures) as JSON text; FORMAT.md lists the fields.
+    task<std::string> status_json();
+
+    claim strength() const override;
+    task<std::unique_ptr<pad_window>> claim_send(stream_name stream, session_id session, std::uint64_t size_min,
+                                                 std::uint64_t size_want, key_use use, deadline until) override;
+    task<std::unique_ptr<pad_window>> claim_receive(stream_name stream, session_id session, pad_range range) override;
+    task<> skip_to(stream_name stream, std::uint64_t offset) override;
+    task<std::uint64_t> next_free(stream_name stream, std::uint64_t from) override;
+    task<hello_slot> take_hello_slot(stream_name stream, deadline until) override;
+    task<hello_slot> peek_hello_slot(stream_name stream, std::uint64_t offset) override;
+    task<> spend_hello_slot(stream_name stream, std::uint64_t offset) override;
+    task<> release(stream_name stream, pad_range window, std::uint64_t used_to) override;
+    task<stock> available(std::string peer) override;
+    task<byte_vector> take_random(std::size_t size, deadline until) override;
+
+  private:
+    class connection;
+    explicit keyd_client(std::shared_ptr<connection> to) : connection_(std::move(to)) {}
+
+    std::shared_ptr<connection> connection_;
+};
+
+}  // namespace warifu

@@ -1,0 +1,97 @@
+// The whole way of a window: mark durable, copy to a memory descriptor, over the socket, mapped by the consumer, released,
+// erased. Pads lie in WARIFU_BENCH_DIR (default: /dev/shm).
+
+#include <benchmark/benchmark.h>
+#include <cstdlib>
+#include <filesystem>
+#include <spdlog/spdlog.h>
+#include <thread>
+
+#include "keyd/client.h"
+#include "keyd/daemon/keyd.h"
+
+namespace warifu {
+namespace {
+
+const stream_name ab{"a", "b"};
+constexpr std::uint64_t block_size = 64U << 20U;
+
+void write_blocks(const std::string& directory, std::uint64_t& offset, int count) {
+    buffer bytes(8U << 20U);
+    (void)make_drbg()->fill(bytes.span());
+    for (int i = 0; i < count; ++i, offset += block_size) {
+        block_header block;
+        block.id = random_uuid<block_id>();
+        block.stream = ab;
+        block.range = {offset, block_size};
+        block.hello_size = hello_region_size(block_size);
+        auto file = *pad_file_writer::create(directory, block);
+        for (std::uint64_t done = 0; done < block_size; done += bytes.size()) (void)file.append(bytes.view());
+        (void)file.finish();
+    }
+}
+
+void hand_over(benchmark::State& state) {
+    spdlog::set_level(spdlog::level::warn);
+    const auto size = static_cast<std::uint64_t>(state.range(0)) << 20U;
+    const char* base = std::getenv("WARIFU_BENCH_DIR");
+    std::string directory = std::string(base == nullptr ? "/dev/shm" : base) + "/warifu-bench-XXXXXX";
+    if (::mkdtemp(directory.data()) == nullptr) return state.SkipWithError("no directory");
+    keyd_options options;
+    options.site = "a";
+    options.directory = directory;
+    options.control_reserve = 0;
+    options.poll_ms = 1;
+    asio::io_context core(1), own(1);
+    auto daemon = *keyd::start(core.get_executor(), options);
+    std::jthread server([&] { core.run(); });
+    std::uint64_t offset = 0;
+    std::unique_ptr<keyd_client> client;
+    const auto connect = [&]() -> awaitable<void> {
+        auto connected = co_await keyd_client::connect(directory + "/keyd.sock");
+        if (connected) client = std::move(*connected);
+        own.stop();
+    };
+    asio::co_spawn(own, connect(), asio::detached);
+    own.run();
+    std::uint64_t bytes = 0, left = 0;
+    const auto claim = [&]() -> awaitable<void> {
+        const auto window =
+            co_await client->claim_send(ab, session_id{}, 1U << 20U, size, key_use::bulk, deadline_in_ms(30'000));
+        if (window) {
+            const auto range = (*window)->range();
+            bytes += range.size;
+            left -= range.size;
+            (void)co_await client->release(ab, range, range.end());
+        } else {
+            state.SkipWithError(window.error().message());
+        }
+        own.stop();
+    };
+    for (auto _ : state) {
+        if (left < 2 * block_size) {
+            state.PauseTiming();
+            write_blocks(directory + "/incoming", offset, 8);
+            while (!std::filesystem::is_empty(directory + "/incoming")) std::this_thread::yield();
+            left += 8 * (block_size - hello_region_size(block_size));
+            state.ResumeTiming();
+        }
+        asio::co_spawn(own, claim(), asio::detached);
+        own.restart();
+        own.run();
+    }
+    state.SetBytesProcessed(static_cast<std::int64_t>(bytes));
+    client.reset();
+    const auto stop = [&]() -> awaitable<void> {
+        co_await daemon->stop();
+        core.stop();
+    };
+    asio::co_spawn(core, stop(), asio::detached);
+    server.join();
+    daemon.reset();
+    std::filesystem::remove_all(directory);
+}
+BENCHMARK(hand_over)->Arg(1)->Arg(4)->Arg(16)->Arg(60)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace warifu

@@ -1,0 +1,140 @@
+// keyd as a process of its own: a clean stop by SIGTERM, and kill -9 at random moments under load.
+
+#include <csignal>
+#include <random>
+#include <spdlog/spdlog.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keyd/client.h"
+#include "keyd/daemon/keyd.h"
+#include "keyd/pool/test_support.h"
+
+namespace warifu {
+namespace {
+
+constexpr std::uint64_t block_size = 1U << 20U;
+
+struct keyd_process {
+    explicit keyd_process(const keyd_options& options) {
+        pid = ::fork();
+        if (pid == 0) {
+            spdlog::set_level(spdlog::level::off);
+            const auto ended = run_keyd(options);
+            ::_exit(ended ? 0 : 1);
+        }
+    }
+    /// The exit status, or minus the signal.
+    int end(int signal) {
+        ::kill(pid, signal);
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        pid = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    }
+    ~keyd_process() {
+        if (pid > 0) end(SIGKILL);
+    }
+    pid_t pid = -1;
+};
+
+awaitable<std::unique_ptr<keyd_client>> reach(std::string socket) {
+    for (int i = 0; i < 2000; ++i) {
+        auto client = co_await keyd_client::connect(socket);
+        if (client) co_return std::move(*client);
+        co_await sleep_for(std::chrono::milliseconds(2));
+    }
+    co_return nullptr;
+}
+
+void run(awaitable<void> body) {
+    asio::io_context core(1);
+    asio::co_spawn(core, std::move(body), [&](std::exception_ptr thrown) {
+        core.stop();
+        if (thrown) std::rethrow_exception(thrown);
+    });
+    core.run();
+}
+
+/// What was ever handed out: a range must never overlap an earlier one, except in its released tail.
+struct recorder {
+    interval_set used{~std::size_t{0}};
+    std::size_t windows = 0;
+};
+
+/// Claims and releases until the connection is lost. What is held then counts as used.
+awaitable<void> consume(std::string socket, unsigned seed, recorder& record, pid_t victim) {
+    const auto client = co_await reach(socket);
+    EXPECT_NE(client, nullptr);
+    if (client == nullptr) co_return;
+    std::mt19937 random(seed);
+    std::vector<std::unique_ptr<pad_window>> held;
+    const std::size_t kill_after = random() % 40;
+    for (std::size_t i = 0;; ++i) {
+        if (i == kill_after) ::kill(victim, SIGKILL);
+        auto window = co_await client->claim_send(ab, session_id{}, 1, 1 + random() % 20'000, key_use::bulk,
+                                                  deadline_in_ms(1000));
+        if (!window) break;
+        ++record.windows;
+        const auto range = (*window)->range();
+        EXPECT_FALSE(record.used.intersects(range.offset, range.end())) << "handed out twice";
+        record.used.add(range.offset, range.end());
+        held.push_back(std::move(*window));
+        if (held.size() < 4) continue;
+        const auto given = held.front()->range();
+        held.erase(held.begin());
+        const std::uint64_t used_to = given.offset + random() % given.size;
+        const auto released = co_await client->release(ab, given, used_to);
+        if (!released) break;
+        record.used.subtract(used_to, given.end());
+    }
+}
+
+TEST(keyd_process, kill_9_under_load_never_hands_a_byte_out_twice) {
+    const temporary_directory directory;
+    keyd_options options;
+    options.site = "a";
+    options.directory = directory / "a";
+    options.control_reserve = 0;
+    options.poll_ms = 5;
+    std::filesystem::create_directories(directory / "a/incoming");
+    recorder record;
+    for (unsigned round = 0; round < 15; ++round) {
+        write_block(make_block(ab, round * block_size, block_size), {directory / "a/incoming"});
+        keyd_process daemon(options);
+        run(consume(directory / "a/keyd.sock", round, record, daemon.pid));
+        EXPECT_EQ(daemon.end(SIGKILL), -SIGKILL);
+    }
+    EXPECT_GT(record.windows, 100U);
+}
+
+TEST(keyd_process, sigterm_is_a_clean_stop_that_erases_what_was_used) {
+    const temporary_directory directory;
+    keyd_options options;
+    options.site = "a";
+    options.directory = directory / "a";
+    options.control_reserve = 0;
+    std::filesystem::create_directories(directory / "a/incoming");
+    const auto block = make_block(ab, 0, block_size);
+    write_block(block, {directory / "a/incoming"});
+    keyd_process daemon(options);
+    const std::string socket = directory / "a/keyd.sock";
+    const auto work = [&]() -> awaitable<void> {
+        const auto client = co_await reach(socket);
+        if (client == nullptr) co_return;
+        const auto window =
+            co_await client->claim_send(ab, session_id{}, 500'000, 500'000, key_use::bulk, deadline_in_ms(5000));
+        EXPECT_TRUE(window);
+        EXPECT_EQ(daemon.end(SIGTERM), 0);
+    };
+    run(work());
+    EXPECT_FALSE(std::filesystem::exists(socket));
+    const auto bytes = read_all(directory / "a/blocks/" + to_text(block.id) + ".pad");
+    ASSERT_EQ(bytes.size(), pad_header_size + block_size);
+    const auto begin = bytes.begin() + pad_header_size + 4096;
+    EXPECT_TRUE(std::all_of(begin, begin + 500'000, [](std::byte b) { return b == std::byte{0}; }));
+    EXPECT_FALSE(std::all_of(begin + 500'000, begin + 500'100, [](std::byte b) { return b == std::byte{0}; }));
+}
+
+}  // namespace
+}  // namespace warifu
