@@ -77,6 +77,7 @@ class chunk_splitter {
         const codeword_name name{volume_, codeword_type::hash_table, chunk_.epoch, chunk_.sequence, 0};
         TRY(const buffer encoded, encode_codeword(shape_, name, table_.view(), randomness_));
         std::vector<bytes_span> outs;
+        outs.reserve(shares_.size());
         for (chunk_share& share : shares_) outs.push_back(share.side.span(side_used_, encoded.size()));
         TRY_VOID(split(shape_, encoded.view(), randomness_, outs));
         WARIFU_ASSERT(side_used_ + encoded.size() == shares_[0].side.size());
@@ -87,6 +88,7 @@ class chunk_splitter {
     result<void> split_data(const piece_name& name, const piece_layout& layout, bytes_view payload) {
         buffer tags(layout.tags_size());
         std::vector<bytes_span> tag_outs;
+        tag_outs.reserve(shares_.size());
         for (chunk_share& share : shares_) tag_outs.push_back(share.side.span(side_used_, tags.size()));
         side_used_ += tags.size();
         // The tags of a range are computed as soon as it is split, their shares and hashes when all are there.
@@ -150,6 +152,13 @@ result<std::vector<chunk_share>> split_chunk(const scheme& shape, const chunk_ke
 
 namespace {
 
+/// Sizes and places that a chunk can have; then all offsets fit their 32 bits.
+bool is_possible(const scheme& shape, const piece_ref& piece) {
+    const std::size_t units_max = chunk_size_max / shape.unit_size() + chunk_piece_count_max;
+    return piece.payload_size > 0 && piece.payload_size <= chunk_size_max && piece.first_tag_unit < units_max &&
+           piece.name.piece < chunk_piece_count_max;
+}
+
 /// The range of a plan, in units and bytes.
 struct planned_range {
     piece_layout layout;
@@ -158,8 +167,7 @@ struct planned_range {
 };
 
 result<planned_range> plan(const scheme& shape, const piece_ref& piece, std::size_t offset, std::size_t size) {
-    if (piece.payload_size == 0 || piece.payload_size > chunk_size_max)
-        return fail(errc::bad_argument, "a piece of an impossible size");
+    if (!is_possible(shape, piece)) return fail(errc::bad_argument, "a piece that no chunk can hold");
     if (size == 0 || offset >= piece.payload_size || size > piece.payload_size - offset)
         return fail(errc::bad_argument, "a range outside of its piece");
     const piece_layout layout = layout_of(shape, piece.kind, piece.payload_size);
@@ -175,7 +183,7 @@ fetch_range fetch(std::uint32_t part, const byte_range& bytes) {
 result<slice> open_data(const scheme& shape, const chunk_keys& keys, const piece_ref& piece, const planned_range& range,
                         buffer secret, std::size_t offset, std::size_t size, std::span<const share_index> which,
                         std::span<const bytes_view> tag_shares) {
-    buffer tags(range.units.count * shape.sub_blocks() * tag_size);
+    buffer tags(range.layout.tag_bytes_of(range.units, 0).size);
     TRY_VOID(reconstruct_tags(shape, which, tag_shares, tags.span()));
     TRY_VOID(verify_tags(keys.tag_point, piece.name, shape, range.layout, range.units, secret.view(), tags.view()));
     return slice(std::move(secret)).part(offset - range.bytes.offset, size);
@@ -201,7 +209,7 @@ result<std::vector<fetch_range>> read_plan(const scheme& shape, const piece_ref&
 }
 
 fetch_range tag_range(const scheme& shape, const piece_ref& piece) {
-    if (piece.kind == chunk_kind::metadata) return {fetch_side_part, 0, 0};
+    if (piece.kind == chunk_kind::metadata || !is_possible(shape, piece)) return {fetch_side_part, 0, 0};
     const piece_layout layout = layout_of(shape, piece.kind, piece.payload_size);
     return fetch(fetch_side_part, layout.tag_bytes_of({0, layout.units()}, piece.first_tag_unit));
 }

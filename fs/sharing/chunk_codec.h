@@ -72,7 +72,8 @@ struct fetch_range {
 result<std::vector<fetch_range>> read_plan(const scheme& shape, const piece_ref& piece, std::size_t offset,
                                            std::size_t size);
 
-/// Where a data piece's tags lie in the side, to be erased with the piece; size 0 for metadata.
+/// Where a data piece's tags lie in the side, to be erased with the piece; size 0 for metadata and for a piece that no
+/// chunk can hold.
 fetch_range tag_range(const scheme& shape, const piece_ref& piece);
 
 /// What one site answered to a read plan; the views stay the caller's.

@@ -177,6 +177,9 @@ TEST(chunk_codec, refuses_impossible_chunks_and_ranges) {
     EXPECT_FALSE(read_plan(shape, piece, ~std::size_t{0}, 2).has_value());
     EXPECT_FALSE(read_plan(shape, {chunk_kind::data, {}, 0, 0}, 0, 1).has_value());
     EXPECT_FALSE(read_plan(shape, {chunk_kind::data, {}, 0xffffffff, 0}, 0, 1).has_value());
+    const piece_ref nowhere{chunk_kind::data, {}, 100, 0xffffffff};  // its tags would be past 32 bits
+    EXPECT_FALSE(read_plan(shape, nowhere, 0, 1).has_value());
+    EXPECT_EQ(tag_range(shape, nowhere).size, 0U);
 }
 
 /// Changes one bit of one site's share, everywhere, and checks that a read notices.

@@ -23,6 +23,7 @@ bool next_combination(std::vector<std::size_t>& taken, std::size_t m) {
 
 std::vector<share_index> indices_of(std::span<const fetched_share> shares) {
     std::vector<share_index> which;
+    which.reserve(shares.size());
     for (const fetched_share& share : shares) which.push_back(share.index);
     return which;
 }
@@ -72,6 +73,7 @@ result<liar_report> find_liars(const scheme& shape, const chunk_keys& keys, cons
     std::size_t tried = 0;
     do {
         std::vector<fetched_share> base;
+        base.reserve(taken.size());
         for (const std::size_t i : taken) base.push_back(shares[i]);
         auto opened = open_range(shape, keys, volume, piece, offset, size, base);
         if (!opened) continue;  // also an answer of a wrong size fails only the subsets that it is in
@@ -114,6 +116,7 @@ bool fits(const chunk_shape& expected, const whole_share& share) {
 
 std::vector<share_index> indices_of(std::span<const whole_share> shares) {
     std::vector<share_index> which;
+    which.reserve(shares.size());
     for (const whole_share& share : shares) which.push_back(share.index);
     return which;
 }

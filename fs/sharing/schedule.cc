@@ -16,6 +16,9 @@ namespace {
 constexpr std::size_t working_set_goal = 256U << 10U;
 constexpr std::size_t strip_min = 512;
 
+/// Room for the inputs and outputs of any program.
+constexpr std::size_t table_size = std::size_t{2} * bit_row::width;
+
 std::size_t strip_of(std::size_t blocks, std::size_t size) {
     std::size_t strip = size;
     while (strip > strip_min && blocks * strip > working_set_goal) strip = (strip / 2 + 15) / 16 * 16;
@@ -37,11 +40,11 @@ void xor_program::append(unsigned output, std::span<const unsigned> sources) {
 void xor_program::run(std::span<const std::byte* const> inputs, std::span<std::byte* const> outputs, std::size_t size,
                       xor_kernel kernel) const {
     WARIFU_ASSERT(inputs.size() == inputs_ && outputs.size() == outputs_ && size % 16 == 0);
-    std::array<const std::byte*, 2 * bit_row::width> table;
-    std::array<const std::byte*, 2 * bit_row::width> gathered;
+    std::array<const std::byte*, table_size> table;
+    std::array<const std::byte*, table_size> gathered;
     std::copy(inputs.begin(), inputs.end(), table.begin());
     std::copy(outputs.begin(), outputs.end(), table.begin() + static_cast<std::ptrdiff_t>(inputs_));
-    const std::size_t strip = strip_of(inputs_ + outputs_, size);
+    const std::size_t strip = strip_of(std::size_t{inputs_} + outputs_, size);
     for (std::size_t at = 0; at < size; at += strip) {
         const std::size_t part = std::min(strip, size - at);
         for (const step& s : steps_) {
@@ -106,6 +109,7 @@ row_space space_of(const scheme& shape, share_set which) {
 xor_program make_program(const scheme& shape, share_set which, const std::vector<bit_row>& targets) {
     const row_space space = space_of(shape, which);
     std::vector<bit_row> wanted;
+    wanted.reserve(targets.size());
     for (const bit_row& target : targets) {
         const auto made_of = space.express(target);
         WARIFU_ASSERT(made_of.has_value());  // p is prime: any k shares span every secret and every share
@@ -124,6 +128,7 @@ xor_program make_split(const scheme& shape) {
 
 xor_program make_reconstruct(const scheme& shape, share_set which) {
     std::vector<bit_row> targets;
+    targets.reserve(shape.sub_blocks());
     for (unsigned block = 0; block < shape.sub_blocks(); ++block)
         targets.push_back(bit_row::single(shape.random_blocks_per_unit() + block));
     return make_program(shape, which, targets);
@@ -131,6 +136,7 @@ xor_program make_reconstruct(const scheme& shape, share_set which) {
 
 xor_program make_repair(const scheme& shape, share_set which, unsigned target) {
     std::vector<bit_row> targets;
+    targets.reserve(shape.sub_blocks());
     for (unsigned block = 0; block < shape.sub_blocks(); ++block) targets.push_back(share_row(shape, target, block));
     return make_program(shape, which, targets);
 }

@@ -46,7 +46,7 @@ gf128 evaluate_padded(const gf128_point& point, bytes_view present, std::size_t 
 void compute_tags(const gf128_point& point, const piece_name& name, const scheme& shape, const piece_layout& layout,
                   unit_range range, bytes_view secret, bytes_span out) {
     const byte_range bytes = layout.share_bytes_of(range);
-    WARIFU_ASSERT(secret.size() <= bytes.size && out.size() == range.count * shape.sub_blocks() * tag_size);
+    WARIFU_ASSERT(secret.size() <= bytes.size && out.size() == layout.tag_bytes_of(range, 0).size);
     auto prefix = prefix_of(name);
     const std::uint32_t first = range.first * shape.sub_blocks();
     for (std::uint32_t i = 0; i < range.count * shape.sub_blocks(); ++i) {
@@ -57,13 +57,13 @@ void compute_tags(const gf128_point& point, const piece_name& name, const scheme
         const std::size_t at = place.offset - bytes.offset;
         const std::size_t present = at < secret.size() ? std::min(place.size, secret.size() - at) : 0;
         const bytes_view data = present != 0 ? secret.subspan(at, present) : bytes_view{};
-        evaluate_padded(point, data, place.size, point.evaluate(prefix)).store(out.data() + i * tag_size);
+        evaluate_padded(point, data, place.size, point.evaluate(prefix)).store(out.data() + std::size_t{i} * tag_size);
     }
 }
 
 result<void> verify_tags(const gf128_point& point, const piece_name& name, const scheme& shape,
                          const piece_layout& layout, unit_range range, bytes_view secret, bytes_view tags) {
-    const std::size_t size = range.count * shape.sub_blocks() * tag_size;
+    const std::size_t size = layout.tag_bytes_of(range, 0).size;
     if (tags.size() != size || secret.size() != layout.share_bytes_of(range).size)
         return fail(errc::bad_argument, "tags or data of another range");
     buffer expected(size);
