@@ -114,7 +114,10 @@ task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> 
     while (members_.current.has(site) && members_.check_writable()) {
         share_put share = chunk->shares[site.value];
         const auto done = co_await store->put(std::move(share));
-        if (done) co_return done;
+        if (done) {
+            members_.waiting_for.erase(site);
+            co_return done;
+        }
         const std::string why = fmt::format("{}: {}", members_.site(site).name, done.error().message());
         switch (judge(done.error())) {
             case site_verdict::authority_lost:
@@ -123,7 +126,7 @@ task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> 
             case site_verdict::failed:
                 if (members_.drop(site, done.error().message())) co_return done;
                 [[fallthrough]];
-            case site_verdict::wait: members_.waiting_for = why; break;
+            case site_verdict::wait: members_.waiting_for[site] = why; break;
         }
         co_await sleep_for(retry_delay);
     }

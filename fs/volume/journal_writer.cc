@@ -98,7 +98,10 @@ task<> journal_writer::send_to_member(share_index site, append_request request) 
     const auto store = link.store;
     for (int tries = 0; members_.current.has(site) && members_.check_writable(); ++tries) {
         const auto done = co_await store->append(request);
-        if (done) co_return done;
+        if (done) {
+            members_.waiting_for.erase(site);
+            co_return done;
+        }
         if (done.error().code == errc::not_found && tries < put_again_max) {
             // The site lost puts that it had not yet made durable (it was restarted): they are still in memory here.
             co_await chunks_.put_again(site, request.entry.chunks);
@@ -112,11 +115,10 @@ task<> journal_writer::send_to_member(share_index site, append_request request) 
             case site_verdict::failed:
                 if (members_.drop(site, done.error().message())) co_return done;
                 [[fallthrough]];
-            case site_verdict::wait: members_.waiting_for = why; break;
+            case site_verdict::wait: members_.waiting_for[site] = why; break;
         }
         co_await sleep_for(retry_delay);
     }
-    members_.waiting_for.clear();
     co_return result<void>();
 }
 

@@ -25,6 +25,7 @@ std::vector<share_index> membership::members() const {
 bool membership::drop(share_index index, const std::string& why) {
     if (!current.has(index)) return true;
     if (!may_drop()) return false;
+    waiting_for.erase(index);
     std::erase_if(current.members, [&](const view_member& member) { return member.site == index; });
     ++current.number;
     view_dirty = true;

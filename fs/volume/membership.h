@@ -72,8 +72,8 @@ class membership {
     void lose_authority(const std::string& why);
     result<void> check_writable() const;
 
-    /// A short text that says what writes wait for; empty when for nothing.
-    std::string waiting_for;
+    /// What writes wait for, by site: shown in status; gone when the site took what it was given.
+    std::map<share_index, std::string> waiting_for;
 
   private:
     std::optional<std::string> lost_;

@@ -233,7 +233,8 @@ void volume_impl::publish_status() {
     now.epoch = members_.authority.is_zero() && !epochs_.empty() ? epochs_.back().epoch : members_.authority;
     const auto writable = members_.check_writable();
     now.writable = writable.has_value();
-    now.reason = writable ? members_.waiting_for : writable.error().text;
+    if (!writable) now.reason = writable.error().text;
+    for (const auto& [site, what] : members_.waiting_for) now.reason += (now.reason.empty() ? "waits for " : "; ") + what;
     now.strength = std::min(options_.pad_claim, random_strength_);
     std::uint64_t free = ~std::uint64_t{0}, capacity = ~std::uint64_t{0};
     for (const site_link& link : members_.sites) {
