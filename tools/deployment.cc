@@ -73,13 +73,13 @@ std::vector<std::string> site_names(unsigned count) {
 
 bool is_deployment(const path_fs::path& root) {
     std::error_code ignored;
-    return path_fs::is_regular_file(deployment_layout(root).volume_file(), ignored);
+    return path_fs::is_regular_file(deployment_layout(root).deployment_file(), ignored);
 }
 
 result<deployment> load_deployment(const path_fs::path& root) {
     deployment_layout layout(root);
     if (!is_deployment(root)) {
-        return fail(errc::not_found, fmt::format("{}: no deployment here (no run/volume.json); 'warifu up {}' makes one",
+        return fail(errc::not_found, fmt::format("{}: no deployment here (no run/deployment.json); 'warifu up {}' makes one",
                                                  root.string(), root.string()));
     }
     TRY(auto volume, load_volume_config(layout.volume_file()));

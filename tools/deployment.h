@@ -28,6 +28,7 @@ class deployment_layout {
     std::filesystem::path run() const { return root_ / "run"; }
     std::filesystem::path site(std::string_view name) const { return root_ / "sites" / name; }
     std::filesystem::path site_file(std::string_view name) const { return site(name) / "site.json"; }
+    std::filesystem::path pads(std::string_view name) const { return site(name) / "pads"; }
     std::filesystem::path log(std::string_view name) const { return site(name) / "log"; }
     std::filesystem::path keyd_pid(std::string_view name) const { return run() / (std::string(name) + ".keyd.pid"); }
     std::filesystem::path server_pid(std::string_view name) const { return run() / (std::string(name) + ".server.pid"); }
@@ -58,7 +59,7 @@ struct deployment {
 };
 /// Reads every configuration of the directory. not_found with a hint when DIR is no deployment.
 result<deployment> load_deployment(const std::filesystem::path& root);
-/// Whether DIR has a finished deployment (its volume exists).
+/// Whether DIR has a deployment, finished or not.
 bool is_deployment(const std::filesystem::path& root);
 
 /// What a command was given: a deployment directory or a configuration file, and what they lead to.

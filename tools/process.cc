@@ -181,10 +181,12 @@ result<process_identity> spawn(const spawn_request& request) {
     return fail(std::move(outcome).error());
 }
 
-stop_outcome stop_process(const process_identity& who, deadline until, const std::function<void()>& waiting) {
+namespace {
+
+stop_outcome wait_for_end(const process_identity& who, int signal, deadline until, const std::function<void()>& waiting) {
     const int fd = open_process(who);
     if (fd < 0) return stop_outcome::was_not_running;
-    ::pidfd_send_signal(fd, SIGTERM, nullptr, 0);
+    if (signal != 0) ::pidfd_send_signal(fd, signal, nullptr, 0);
     bool ended = ended_within(fd, poll_interval);
     while (!ended && steady_clock::now() < until) {
         if (waiting) waiting();
@@ -192,6 +194,16 @@ stop_outcome stop_process(const process_identity& who, deadline until, const std
     }
     ::close(fd);
     return ended ? stop_outcome::stopped : stop_outcome::still_running;
+}
+
+}  // namespace
+
+stop_outcome stop_process(const process_identity& who, deadline until, const std::function<void()>& waiting) {
+    return wait_for_end(who, SIGTERM, until, waiting);
+}
+
+stop_outcome wait_for_process(const process_identity& who, deadline until, const std::function<void()>& waiting) {
+    return wait_for_end(who, 0, until, waiting);
 }
 
 void kill_process(const process_identity& who) {

@@ -69,6 +69,8 @@ enum class stop_outcome : std::uint8_t { was_not_running, stopped, still_running
 /// SIGTERM, then waits until it ended; `waiting` is called about five times a second. Never signals another process that has
 /// got the same number.
 stop_outcome stop_process(const process_identity& who, deadline until, const std::function<void()>& waiting = {});
+/// The same without a signal: for a process that is ending by itself.
+stop_outcome wait_for_process(const process_identity& who, deadline until, const std::function<void()>& waiting = {});
 /// SIGKILL and wait.
 void kill_process(const process_identity& who);
 

@@ -269,11 +269,13 @@ result<access_config> parse_access_config(std::string_view text, const path_fs::
 result<deployment_config> parse_deployment_config(std::string_view text, const path_fs::path& file) {
     TRY(const auto document, parse_json(text, file.string()));
     const json_node root(document, file.string());
-    TRY_VOID(root.only_keys({"version", "pads_target", "link_rate"}));
+    TRY_VOID(root.only_keys({"version", "pads_target", "link_rate", "complete"}));
     TRY_VOID(check_version(root));
     deployment_config config;
     TRY(config.pads_target, root.number_member("pads_target", 0, 1ULL << 50U));
     TRY(config.link_rate, root.number_member("link_rate", 0, 1ULL << 50U));
+    TRY(const auto complete, root.member("complete"));
+    TRY(config.complete, complete.boolean());
     return config;
 }
 
@@ -340,7 +342,10 @@ std::string to_json_text(const access_config& config) {
 }
 
 std::string to_json_text(const deployment_config& config) {
-    return dump({{"version", version_current}, {"pads_target", config.pads_target}, {"link_rate", config.link_rate}});
+    return dump({{"version", version_current},
+                 {"pads_target", config.pads_target},
+                 {"link_rate", config.link_rate},
+                 {"complete", config.complete}});
 }
 
 result<void> save(const site_config& config, const path_fs::path& file) {

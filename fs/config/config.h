@@ -99,6 +99,7 @@ struct access_config {
 struct deployment_config {
     std::uint64_t pads_target = 0;  // unspent bytes per link and direction that the dealer keeps up
     std::uint64_t link_rate = 0;    // bits per second per link and direction; 0: as fast as it goes
+    bool complete = false;          // the volume was made: from then on nothing is ever made anew here
     bool operator==(const deployment_config&) const = default;
 };
 

@@ -245,8 +245,11 @@ TEST(json, texts_that_are_not_json) {
     EXPECT_EQ(message(std::string(100, '[') + std::string(100, ']')), "f: nested too deeply");
     EXPECT_EQ(message(std::string(config_size_max + 1, ' ')), "f: larger than 1048576 bytes");
     EXPECT_EQ(message("{\"version\": 1e400}"), "f: not valid JSON");
-    EXPECT_EQ(message("{\"version\": 1, \"pads_target\": 1, \"link_rate\": 2} x"), "f: line 1, column 50: not valid JSON");
-    EXPECT_EQ(message("{\"version\": 1, \"pads_target\": 1, \"link_rate\": 2}"), "accepted");
+    EXPECT_EQ(message("{\"version\": 1} x"), "f: line 1, column 16: not valid JSON");
+    const std::string good = "{\"version\": 1, \"pads_target\": 1, \"link_rate\": 2, \"complete\": ";
+    EXPECT_EQ(message(good + "true}"), "accepted");
+    EXPECT_EQ(message(good + "1}"), "f: $.complete: expected true or false");
+    EXPECT_EQ(message(good + "true, \"x\": 1}"), "f: $.x: unknown key (known here: version, pads_target, link_rate, complete)");
 }
 
 TEST(files, round_trip_and_relative_paths) {

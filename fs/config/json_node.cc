@@ -135,6 +135,11 @@ result<std::string> json_node::text(std::size_t size_max) const {
     return value;
 }
 
+result<bool> json_node::boolean() const {
+    if (!value_->is_boolean()) return fail(complaint("expected true or false"));
+    return value_->get<bool>();
+}
+
 result<std::uint64_t> json_node::number(std::uint64_t least, std::uint64_t most) const {
     const std::string wanted = fmt::format("expected an integer from {} to {}", least, most);
     if (!value_->is_number_integer()) return fail(complaint(wanted));

@@ -33,6 +33,7 @@ class json_node {
     result<std::vector<json_node>> elements(std::size_t count_max) const;
     /// A string of 1 to `size_max` bytes without control characters.
     result<std::string> text(std::size_t size_max) const;
+    result<bool> boolean() const;
     /// An integer within bounds.
     result<std::uint64_t> number(std::uint64_t least, std::uint64_t most) const;
 

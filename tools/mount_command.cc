@@ -1,0 +1,258 @@
+// warifu mount: opens a volume and serves it at a mount point.
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <boost/asio/thread_pool.hpp>
+#include <fstream>
+
+#include "fs/files/file_system.h"
+#include "fs/mount/mount.h"
+#include "tools/control.h"
+#include "tools/core_thread.h"
+#include "tools/daemon.h"
+#include "tools/deployment.h"
+#include "tools/exit_code.h"
+#include "tools/mount_command.h"
+#include "tools/mount_options.h"
+#include "tools/text.h"
+#include "tools/volume_session.h"
+
+namespace warifu {
+namespace {
+
+namespace path_fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr std::size_t memory_size_min = 64U << 20U;
+
+/// Bytes of this process that are in memory, now and at most: /proc/self/status, VmRSS and VmHWM.
+std::uint64_t memory_field(std::string_view name) {
+    std::ifstream in("/proc/self/status");
+    std::string line;
+    while (std::getline(in, line))
+        if (line.starts_with(name)) return std::strtoull(line.c_str() + name.size() + 1, nullptr, 10) * 1024;
+    return 0;
+}
+
+/// What the mount says of itself on its control socket.
+class mount_control {
+  public:
+    mount_control(volume_session& session, file_system& files, const mount_arguments& arguments)
+        : session_(session), files_(files), mountpoint_(arguments.mountpoint.string()) {}
+
+    task<ordered_json> answer(std::string command) {
+        if (command == "status") co_return co_await status();
+        if (command == "sync") co_return co_await sync();
+        co_return fail(errc::bad_argument, "unknown command");
+    }
+
+  private:
+    // Calls into the file system and the volume may wait for RocksDB: never on the core thread.
+    template <typename Work>
+    static auto run(Work work) -> awaitable<decltype(work())> {
+        co_return work();
+    }
+
+    task<ordered_json> sync() {
+        auto begin = run([this] { return files_.begin_sync_all(); });
+        CO_TRY(const auto ticket, co_await asio::co_spawn(worker_, std::move(begin), asio::use_awaitable));
+        CO_TRY_VOID(co_await files_.finish_sync(ticket));
+        co_return ordered_json{{"durable", true}};
+    }
+
+    task<ordered_json> status() {
+        auto collect = run([this] { return collected(); });
+        ordered_json out = co_await asio::co_spawn(worker_, std::move(collect), asio::use_awaitable);
+        ordered_json links = ordered_json::array();
+        const auto stocks = co_await session_.stocks();
+        for (const auto& link : stocks)
+            links.push_back({{"peer", link.peer}, {"sent_bytes", link.sent}, {"received_bytes", link.received}});
+        out["links"] = std::move(links);
+        co_return out;
+    }
+
+    ordered_json collected() {
+        const volume_status status = session_.get().status();
+        ordered_json view = ordered_json::array(), sites = ordered_json::array();
+        for (const auto& site : status.sites) {
+            const bool member = site.role == site_role::member;
+            if (member) view.push_back(site.name);
+            sites.push_back({{"name", site.name},
+                             {"state", member ? "up" : site.role == site_role::learner ? "learner" : "down"},
+                             {"capacity_bytes", site.capacity},
+                             {"free_bytes", site.free},
+                             {"heal_done", site.heal_done},
+                             {"heal_total", site.heal_total},
+                             {"reason", site.reason}});
+        }
+        const auto counters = files_.counters();
+        return {{"pid", ::getpid()},
+                {"mountpoint", mountpoint_},
+                {"volume",
+                 {{"epoch", to_text(status.epoch)},
+                  {"sequence", status.sequence},
+                  {"writable", status.writable},
+                  {"reason", status.reason},
+                  {"claim", std::string(to_string(status.strength))},
+                  {"view", std::move(view)},
+                  {"capacity_bytes", session_.get().capacity_bytes()},
+                  {"free_bytes", session_.get().free_bytes()},
+                  {"user_bytes", status.user_bytes},
+                  {"random_bytes", status.random_bytes},
+                  {"journal_bytes", status.journal_bytes}}},
+                {"sites", std::move(sites)},
+                {"counters",
+                 {{"bytes_written", counters.bytes_written},
+                  {"bytes_read", counters.bytes_read},
+                  {"commits", counters.commits},
+                  {"commits_failed", counters.commits_failed},
+                  {"chunks_put", counters.chunks_put},
+                  {"puts_failed", counters.puts_failed},
+                  {"dirty_bytes", counters.dirty_bytes},
+                  {"open_files", counters.open_files},
+                  {"memory_bytes", memory_field("VmRSS:")},
+                  {"memory_peak_bytes", memory_field("VmHWM:")}}}};
+    }
+
+    volume_session& session_;
+    file_system& files_;
+    std::string mountpoint_;
+    asio::thread_pool worker_{1};
+};
+
+file_system_options files_options(const mount_arguments& arguments, const parsed_mount_options& options) {
+    file_system_options out;
+    out.dirty_size_max = arguments.memory_size * 3 / 8;
+    out.read_cache_size = arguments.memory_size * 3 / 16;
+    out.read_ahead_size = std::min<std::size_t>(out.read_ahead_size, out.read_cache_size / 4);
+    out.sync_close = options.sync_close;
+    return out;
+}
+
+/// What run_mount's outcome means for the command.
+result<int> exit_of(int outcome, const std::string& last_report) {
+    switch (outcome) {
+        case mount_ok: return exit_ok;
+        case mount_refused: return fail(errc::io_error, last_report);
+        default: return fail(errc::cancelled, last_report);
+    }
+}
+
+/// Everything between the open volume and its end.
+result<int> serve(core_thread& core, volume_session& session, const volume_config& volume, const mount_arguments& arguments,
+                  const parsed_mount_options& options, ready_signal& ready) {
+    auto files = file_system::make(core.context(), session.get(), files_options(arguments, options));
+    mount_control control(session, *files, arguments);
+    auto listening = control_server::listen(core.context(), volume.run / "mount.sock",
+                                            [&control](std::string command) { return control.answer(std::move(command)); });
+    result<int> outcome = exit_failure;
+    if (!listening) {
+        outcome = fail(listening.error());
+    } else {
+        std::string last_report;
+        mount_options mount;
+        mount.mountpoint = arguments.mountpoint.string();
+        mount.volume_name = path_fs::absolute(arguments.config).string();
+        mount.allow_other = options.allow_other || ::geteuid() == 0;
+        mount.read_only = options.read_only;
+        mount.fuse_options = options.pass_on;
+        mount.ready = [&ready] {
+            spdlog::info("mounted");
+            ready.ready();
+        };
+        mount.report = [&last_report](std::string_view line) {
+            last_report = line;
+            spdlog::info("{}", line);
+        };
+        outcome = exit_of(run_mount(mount, *files, core.context()), last_report);
+    }
+    // Server and file system belong to the core thread.
+    run_on(core.context(), [&]() -> awaitable<void> {
+        if (listening) listening->reset();
+        files.reset();
+        co_return;
+    });
+    return outcome;
+}
+
+result<int> mount_in_foreground(const mount_arguments& arguments, ready_signal& ready) {
+    TRY(const auto options, parse_mount_options(arguments.options));
+    TRY(const auto place, find_volume(arguments.config));
+    TRY(const auto site, find_site(place, ""));
+    TRY_VOID(prepare_daemon(arguments.daemon, site.name + " mount"));
+    bool detached = false;
+    TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
+    core_thread core;
+    session_options how;
+    how.mode = options.read_only ? open_mode::read_only : open_mode::write;
+    how.takeover = options.takeover;
+    how.memory_size = arguments.memory_size / 4;
+    TRY(const auto session, core.wait_for(volume_session::open(core.context(), place.volume, site, how)));
+    spdlog::info("volume open");
+    auto outcome = serve(core, *session, place.volume, arguments, options, ready);
+    const auto closed = core.wait_for(session->close());
+    if (!closed && outcome) return fail(closed.error());
+    return outcome;
+}
+
+result<int> mount_in_background(const mount_arguments& arguments) {
+    TRY(const auto place, find_volume(arguments.config));
+    TRY_VOID(spawn_mount(arguments, place));
+    return exit_ok;
+}
+
+}  // namespace
+
+result<process_identity> spawn_mount(const mount_arguments& arguments, const volume_place& place) {
+    TRY_VOID(parse_mount_options(arguments.options));
+    std::error_code ec;
+    path_fs::create_directories(place.volume.run, ec);
+    const path_fs::path pid_file = place.volume.run / "mount.pid";
+    TRY(const auto running, running_process(pid_file));
+    if (running)
+        return fail(errc::busy, fmt::format("this volume is mounted here already (process {})", running->pid));
+    bool detached = false;
+    TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
+    TRY(const auto site, find_site(place, ""));
+    spawn_request request;
+    request.label = "the mount";
+    request.log = place.layout ? place.layout->log(site.name) : place.volume.run / "mount.log";
+    request.ready_timeout = std::chrono::minutes(2);
+    request.arguments = {"mount", arguments.config.string(), arguments.mountpoint.string(), "-f",
+                         "--memory", std::to_string(arguments.memory_size), "--pid-file", pid_file.string()};
+    for (const auto& list : arguments.options) request.arguments.insert(request.arguments.end(), {"-o", list});
+    return spawn(request);
+}
+
+void add_mount_command(cli& c) {
+    auto* command = cli::command(c.app, "mount", "Mount a volume; returns when it is usable",
+                                 "  warifu mount /etc/warifu/volume.json /mnt/genomes\n"
+                                 "  warifu mount /srv/demo /srv/demo/mnt -o ro\n"
+                                 "  warifu mount /etc/warifu/volume.json /mnt/genomes -o takeover --memory 1G\n"
+                                 "Options of -o: ro, takeover (displace a live writer), sync_close (close waits until the file\n"
+                                 "is durable), allow_other (default for root), noatime, nosuid, nodev, noexec and the like.");
+    const auto given = std::make_shared<mount_arguments>();
+    const auto memory = std::make_shared<std::string>("512M");
+    const auto foreground = std::make_shared<bool>(false);
+    command->add_option("CONFIG", given->config, "volume.json or a deployment directory")->required();
+    command->add_option("MOUNTPOINT", given->mountpoint, "an empty directory")->required();
+    command->add_option("-o", given->options, "mount options, separated by commas")->take_all();
+    command->add_option("--memory", *memory, "memory for data under way and caches")->capture_default_str();
+    command->add_flag("-f,--foreground", *foreground, "stay in the foreground");
+    add_daemon_options(command, given->daemon);
+    c.run(command, [given, memory, foreground]() -> result<int> {
+        ready_signal ready(given->daemon.ready_fd);
+        auto outcome = [&]() -> result<int> {
+            TRY(given->memory_size, parse_size(*memory));
+            if (given->memory_size < memory_size_min) return fail(errc::bad_argument, "--memory is at least 64M");
+            return *foreground ? mount_in_foreground(*given, ready) : mount_in_background(*given);
+        }();
+        if (*foreground) forget_daemon(given->daemon);
+        if (!outcome) ready.failed(outcome.error());
+        return outcome;
+    });
+}
+
+}  // namespace warifu

@@ -1,0 +1,31 @@
+#pragma once
+// Making a site's directory, and the processes of a deployment: start, stop, what runs.
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include "fs/config/config.h"
+#include "tools/deployment.h"
+
+namespace warifu {
+
+/// Makes the site's directories, an access list if there is none, an empty store, and last its site.json. exists when there is a
+/// site.json or a store already, unless `anew` (then the store is formatted again).
+result<void> make_site(const site_config& site, const std::filesystem::path& file, const access_config& access, bool anew);
+/// Formats the store again: a fresh incarnation without any share.
+result<void> wipe_store(const site_config& site);
+
+enum class deployment_part : std::uint8_t { keyd, server, dealer };
+std::string_view to_string(deployment_part part);
+
+/// Starts the part if it does not run. Returns whether it was started now.
+result<bool> start_part(const deployment_layout& layout, const site_config& site, deployment_part part);
+/// The dealer serves all sites: `site` is not used for it.
+result<bool> start_dealer(const deployment_layout& layout);
+/// SIGTERM; SIGKILL after `patience` (the part loses nothing by it: what counts is durable). Returns whether it ran.
+result<bool> stop_part(const deployment_layout& layout, std::string_view site, deployment_part part,
+                       std::chrono::seconds patience);
+bool part_runs(const deployment_layout& layout, std::string_view site, deployment_part part);
+
+}  // namespace warifu

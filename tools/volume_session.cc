@@ -1,0 +1,162 @@
+#include "tools/volume_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "fs/async/wait.h"
+#include "keyd/client.h"
+
+namespace warifu {
+namespace {
+
+constexpr std::uint32_t disconnect_ms = 3'000;
+constexpr std::uint32_t first_contact_ms = 5'000;
+
+/// Every site of the volume must be this one or have a link; `from` must name enough of them.
+result<void> check_sites(const volume_config& volume, const site_config& site, const session_options& options) {
+    for (const auto& name : volume.sites) {
+        const bool wanted = options.from.empty() || std::ranges::find(options.from, name) != options.from.end();
+        if (wanted && name != site.name && site.link_to(name) == nullptr) {
+            return fail(errc::bad_argument, fmt::format("{} has no link to {}, which is a site of the volume (sites: {})", site.name,
+                                                        name, fmt::join(volume.sites, ", ")));
+        }
+    }
+    std::vector<std::string> distinct = options.from;
+    std::ranges::sort(distinct);
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    for (const auto& name : distinct) {
+        if (std::ranges::find(volume.sites, name) == volume.sites.end()) {
+            return fail(errc::bad_argument, fmt::format("no site '{}' in this volume (sites: {})", name,
+                                                        fmt::join(volume.sites, ", ")));
+        }
+    }
+    if (!distinct.empty() && distinct.size() < volume.threshold) {
+        return fail(errc::missing_shares,
+                    fmt::format("{} alone cannot give anything back: this volume needs {} of its {} sites",
+                                fmt::join(distinct, ", "), volume.threshold, volume.sites.size()));
+    }
+    return {};
+}
+
+}  // namespace
+
+volume_session::~volume_session() = default;
+
+task<std::unique_ptr<volume_session>> volume_session::connect(asio::io_context& core, volume_config volume, site_config site,
+                                                              session_options options) {
+    CO_TRY_VOID(check_sites(volume, site, options));
+    CO_TRY(std::shared_ptr<pad_broker> keys, co_await keyd_client::connect(site.keyd.socket.string()));
+    std::unique_ptr<volume_session> session(new volume_session);
+    session->keys_ = std::move(keys);
+    const auto process = random_uuid<process_id>();
+    for (const auto& name : volume.sites) {
+        member one;
+        one.name = name;
+        one.local = name == site.name;
+        if (options.from.empty() || std::ranges::find(options.from, name) != options.from.end()) {
+            remote_store_options remote;
+            remote.volume = volume.id;
+            remote.own_site = site.name;
+            remote.peer_site = name;
+            remote.process = process;
+            if (one.local) {
+                remote.unix_path = site.server.socket.string();
+            } else {
+                const auto* link = site.link_to(name);
+                remote.host = link->address.host;
+                remote.port = link->address.port;
+                remote.broker = session->keys_;
+            }
+            one.store = std::make_shared<remote_store>(core.get_executor(), std::move(remote));
+        }
+        session->members_.push_back(std::move(one));
+    }
+    co_return session;
+}
+
+volume_options volume_session::options_for(const volume_config& config, const session_options& options) const {
+    volume_options out;
+    out.id = config.id;
+    out.threshold = config.threshold;
+    for (const auto& one : members_) out.sites.push_back(volume_site{one.name, one.store});
+    out.mode = options.mode;
+    out.takeover = options.takeover;
+    out.memory_size = options.memory_size;
+    out.pad_claim = keys_->strength();
+    return out;
+}
+
+task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& core, volume_config config, site_config site,
+                                                           session_options options) {
+    if (config.randomness != "drbg")
+        co_return fail(errc::unsupported, "randomness from keyd's pool is not there yet: set $.randomness to drbg");
+    CO_TRY(auto session, co_await connect(core, config, site, options));
+    // Sites that are up get their chance to answer before the volume decides who is silent.
+    const deadline until = deadline_in_ms(first_contact_ms);
+    for (const auto& one : session->members_)
+        if (one.store) co_await one.store->wait_connected(until);
+    auto opened = co_await volume::open(core, session->options_for(config, options));
+    if (!opened) {
+        co_await session->disconnect();
+        co_return fail(std::move(opened).error());
+    }
+    session->volume_ = std::move(*opened);
+    co_return session;
+}
+
+task<> volume_session::create(asio::io_context& core, volume_config config, site_config site) {
+    const session_options options;
+    CO_TRY(auto session, co_await connect(core, config, site, options));
+    const deadline until = deadline_in_ms(first_contact_ms);
+    result<void> outcome;
+    for (const auto& one : session->members_) {
+        if (outcome && !co_await one.store->wait_connected(until)) {
+            const error why = one.store->last_error();
+            outcome = fail(why.code, fmt::format("{}: {}", one.name, why.text.empty() ? why.message() : why.text));
+        }
+    }
+    if (outcome) outcome = co_await volume::create(core, session->options_for(config, options));
+    co_await session->disconnect();
+    co_return outcome;
+}
+
+awaitable<std::vector<link_stock>> volume_session::stocks() {
+    std::vector<link_stock> out;
+    for (const auto& one : members_) {
+        if (one.local) continue;
+        link_stock stock;
+        stock.peer = one.name;
+        const auto available = co_await keys_->available(one.name);
+        stock.known = available.has_value();
+        if (available) {
+            stock.outbound = available->outbound;
+            stock.inbound = available->inbound;
+        }
+        if (one.store) {
+            const auto counters = one.store->counters();
+            stock.sent = counters.pad_sent;
+            stock.received = counters.pad_received;
+        }
+        out.push_back(std::move(stock));
+    }
+    co_return out;
+}
+
+awaitable<void> volume_session::disconnect() {
+    const deadline until = deadline_in_ms(disconnect_ms);
+    for (const auto& one : members_)
+        if (one.store) co_await one.store->stop(until);
+}
+
+task<> volume_session::close() {
+    auto closed = co_await volume_->close();
+    volume_.reset();
+    co_await disconnect();
+    // Stores and keys belong to this thread; whoever destroys the session may be another one.
+    members_.clear();
+    keys_.reset();
+    co_return closed;
+}
+
+}  // namespace warifu

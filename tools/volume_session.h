@@ -1,0 +1,65 @@
+#pragma once
+// From configuration to an open volume: the site's key manager, its own share server over a Unix socket, the other sites' over
+// one-time pads. What mount, restore, volume create and bench begin with.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/remote/remote_store.h"
+#include "fs/config/config.h"
+#include "fs/volume/volume.h"
+#include "keyd/pad_broker.h"
+
+namespace warifu {
+
+struct session_options {
+    open_mode mode = open_mode::write;
+    bool takeover = false;
+    std::vector<std::string> from;              // only these sites; empty: all
+    std::size_t memory_size = 128U << 20U;      // for RocksDB and table pieces, bytes
+};
+
+/// Stock and use of the pads between this site and a peer, bytes.
+struct link_stock {
+    std::string peer;
+    bool known = false;  // false: keyd is down
+    std::uint64_t outbound = 0, inbound = 0;
+    std::uint64_t sent = 0, received = 0;  // pad bytes used by this session
+};
+
+/// Core thread for all but the constructor's caller.
+class volume_session {
+  public:
+    /// Errors: those of volume::open; bad_argument when a site of the volume has no link from this site, or `from` names none of
+    /// the volume's sites; missing_shares when `from` names fewer than k.
+    static task<std::unique_ptr<volume_session>> open(asio::io_context& core, volume_config volume, site_config site,
+                                                      session_options options);
+    /// Makes the volume at all its sites. denied: a site does not grant this one write access.
+    static task<> create(asio::io_context& core, volume_config volume, site_config site);
+
+    ~volume_session();
+    volume& get() { return *volume_; }
+    /// Asks keyd; waits two seconds at most.
+    awaitable<std::vector<link_stock>> stocks();
+    /// Closes the volume and ends the connections in order (unused pads go back).
+    task<> close();
+
+  private:
+    volume_session() = default;
+    static task<std::unique_ptr<volume_session>> connect(asio::io_context& core, volume_config volume, site_config site,
+                                                         session_options options);
+    volume_options options_for(const volume_config& config, const session_options& options) const;
+    awaitable<void> disconnect();
+
+    std::shared_ptr<pad_broker> keys_;
+    struct member {
+        std::string name;
+        bool local = false;
+        std::shared_ptr<remote_store> store;  // null: not used in this run
+    };
+    std::vector<member> members_;
+    std::unique_ptr<volume> volume_;
+};
+
+}  // namespace warifu
