@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "backends/run_task.h"
 #include "backends/share_store.h"
 #include "backends/store_rules.h"
 #include "fs/async/wait.h"
@@ -34,21 +35,6 @@ struct conformance_case {
 
 inline void PrintTo(const conformance_case& c, std::ostream* out) {
     *out << c.name;
-}
-
-/// Runs one task on the core thread (this thread) until it is done.
-template <typename T>
-result<T> run_task(asio::io_context& core, task<T> work) {
-    std::optional<result<T>> out;
-    asio::co_spawn(core, std::move(work), [&out](std::exception_ptr failure, result<T> value) {
-        if (failure) std::rethrow_exception(failure);
-        out.emplace(std::move(value));
-    });
-    while (!out) {
-        if (core.stopped()) core.restart();
-        core.run_one();
-    }
-    return std::move(*out);
 }
 
 class share_store_conformance : public testing::TestWithParam<conformance_case> {

@@ -49,9 +49,14 @@ std::uint64_t block_core::user_free() const {
 
 /// Segments for the log are set aside first, so that a full and fragmented store can still write its log.
 void block_core::fill_segment_pool() {
-    const std::uint64_t log = log_ ? log_->sectors() : 0;
-    const std::uint64_t wanted = log_reserve() - control_segments * block_.segment_sectors;
-    while (log + segment_pool_.size() * block_.segment_sectors < wanted) {
+    const std::uint64_t segment = block_.segment_sectors;
+    const std::uint64_t log = (log_ ? log_->sectors() : 0) + retiring_sectors_;
+    const std::uint64_t wanted = log_reserve() - control_segments * segment;
+    while (!segment_pool_.empty() && log + segment_pool_.size() * segment > wanted) {
+        space_.give_back(extent_list{extent{segment_pool_.back(), block_.segment_sectors}});
+        segment_pool_.pop_back();
+    }
+    while (log + (segment_pool_.size() + 1) * segment <= wanted) {
         const auto run = space_.take_clean_run(block_.segment_sectors);
         if (!run) return;
         segment_pool_.push_back(run->first);
