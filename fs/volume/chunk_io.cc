@@ -174,7 +174,9 @@ std::vector<share_index> chunk_io::by_latency() const {
 task<std::vector<slice>> chunk_io::timed_get(share_index site, chunk_id chunk, std::vector<share_range> ranges) {
     const auto store = members_.site(site).store;
     const auto start = steady_clock::now();
-    auto got = co_await store->get(chunk, std::move(ranges));
+    auto got = co_await store->get(chunk, ranges);
+    const auto fits = [](const slice& part, const share_range& range) { return part.size() == range.size; };
+    if (got && !std::ranges::equal(*got, ranges, fits)) got = fail(errc::bad_format, "it answered with other sizes");
     site_link& link = members_.site(site);
     if (got) {
         const double ms = std::chrono::duration<double, std::milli>(steady_clock::now() - start).count();
