@@ -21,8 +21,11 @@ struct cli {
     void run(CLI::App* command, std::function<result<int>()> body);
 };
 
-void add_daemon_commands(cli& c);   // keyd, share-server, dealer
-void add_mount_commands(cli& c);    // mount, umount
+void add_keyd_command(cli& c);
+void add_share_server_command(cli& c);
+void add_dealer_command(cli& c);
+void add_mount_command(cli& c);
+void add_umount_command(cli& c);
 void add_up_commands(cli& c);       // up, down
 void add_status_command(cli& c);
 void add_site_commands(cli& c);     // site init|stop|start|wipe

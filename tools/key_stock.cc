@@ -59,18 +59,18 @@ awaitable<std::vector<stream_stock>> link_stocks(std::vector<site_config> sites)
     co_return out;
 }
 
-std::uint64_t restorable_bytes(unsigned threshold, bool local_is_up, std::vector<std::uint64_t> inbound) {
+std::uint64_t restorable_bytes(unsigned threshold, bool local_is_up, const std::vector<std::uint64_t>& inbound) {
     const std::uint64_t shares = threshold - (local_is_up ? 1 : 0);
     if (inbound.size() < shares) return 0;
     if (shares == 0) return ~std::uint64_t{0};
     // The greatest T with sum_i min(stock_i, T) >= shares * T: then T bytes can be given `shares` different links each.
-    std::ranges::sort(inbound);
     const auto enough = [&](std::uint64_t total) {
         long double sum = 0;
         for (const auto stock : inbound) sum += static_cast<long double>(std::min(stock, total));
         return sum >= static_cast<long double>(shares) * static_cast<long double>(total);
     };
-    std::uint64_t low = 0, high = inbound.back();
+    std::uint64_t low = 0, high = 0;
+    for (const auto stock : inbound) high += stock;
     while (low < high) {
         const std::uint64_t middle = low + (high - low + 1) / 2;
         if (enough(middle)) low = middle;

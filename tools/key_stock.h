@@ -32,7 +32,7 @@ inline constexpr double pad_per_share_byte = 1.01;
 
 /// Secret bytes that can be read back: k shares of every byte are needed, one of them without key when the local site is up, the
 /// others from links with these unspent inbound bytes. Different bytes may come over different links.
-std::uint64_t restorable_bytes(unsigned threshold, bool local_is_up, std::vector<std::uint64_t> inbound);
+std::uint64_t restorable_bytes(unsigned threshold, bool local_is_up, const std::vector<std::uint64_t>& inbound);
 /// Secret bytes that can be written: every remote member gets a share of each.
 std::uint64_t writable_bytes(std::uint64_t space, const std::vector<std::uint64_t>& outbound);
 

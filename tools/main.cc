@@ -39,13 +39,16 @@ int main(int argc, char** argv) {
     warifu::add_up_commands(c);
     warifu::add_status_command(c);
     warifu::add_restore_command(c);
-    warifu::add_mount_commands(c);
+    warifu::add_mount_command(c);
+    warifu::add_umount_command(c);
     warifu::add_site_commands(c);
     warifu::add_volume_commands(c);
     warifu::add_access_commands(c);
     warifu::add_key_commands(c);
     warifu::add_bench_command(c);
-    warifu::add_daemon_commands(c);
+    warifu::add_keyd_command(c);
+    warifu::add_share_server_command(c);
+    warifu::add_dealer_command(c);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {

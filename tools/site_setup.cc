@@ -54,6 +54,8 @@ result<void> make_site(const site_config& site, const path_fs::path& file, const
     const path_fs::path directory = file.has_parent_path() ? file.parent_path() : path_fs::path(".");
     TRY_VOID(make_directories(directory, path_fs::perms::owner_all));
     TRY_VOID(make_directories(site.keyd.pads, path_fs::perms::owner_all));
+    // Where a courier's key may be put before keyd's first start.
+    TRY_VOID(make_directories(site.keyd.pads / "incoming", path_fs::perms::owner_all));
     // For a sockets' directory that is there already, such as /run/warifu, its permissions are not ours to change.
     path_fs::create_directories(site.keyd.socket.parent_path(), ec);
     path_fs::create_directories(site.server.socket.parent_path(), ec);

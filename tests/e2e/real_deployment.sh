@@ -20,7 +20,7 @@ for pair in 'site1 site2' 'site1 site3' 'site2 site3'; do
     "$WARIFU" key deal $pair --size 64M --out courier || fail "key deal $pair"
 done
 for n in 1 2 3; do
-    "$WARIFU" key import "real/site$n/site.json" courier/*site$n*.pad || fail "key import at site$n"
+    "$WARIFU" key import "real/site$n/site.json" courier/site$n/*.pad || fail "key import at site$n"
     "$WARIFU" keyd "real/site$n/site.json" >"keyd$n.log" 2>&1 &
     CLEANUP_PIDS="${CLEANUP_PIDS:-} $!"
     "$WARIFU" share-server "real/site$n/site.json" >"server$n.log" 2>&1 &

@@ -1,0 +1,301 @@
+// warifu bench: DESIGN section 6's table, with the limits measured in the same run.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "tools/bench_work.h"
+#include "tools/cli.h"
+#include "tools/control.h"
+#include "tools/deployment.h"
+#include "tools/discard_mount.h"
+#include "tools/exit_code.h"
+#include "tools/mount_command.h"
+#include "tools/text.h"
+
+namespace warifu {
+namespace {
+
+namespace path_fs = std::filesystem;
+using nlohmann::ordered_json;
+
+double median(std::vector<double> values) {
+    if (values.empty()) return 0;
+    std::ranges::sort(values);
+    const std::size_t middle = values.size() / 2;
+    return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+/// One row: what was measured where; rates in MB/s or operations per second, times in seconds.
+struct row {
+    std::string work, unit, goal;
+    std::vector<double> mount, disk, discard;
+};
+
+/// What the mount and its sites have used so far.
+struct usage {
+    std::uint64_t pad = 0, random = 0, memory_peak = 0;
+    double cpu = 0;
+};
+
+class bench_run {
+  public:
+    bench_run(deployment where, bench_sizes sizes, unsigned rounds)
+        : where_(std::move(where)), sizes_(sizes), rounds_(rounds), on_mount_(where_.layout.mount_point() / ".bench"),
+          on_disk_(where_.layout.root() / "run" / "bench") {}
+
+    result<void> run() {
+        TRY_VOID(prepare());
+        auto outcome = measure();
+        std::error_code ec;
+        discard_.reset();
+        path_fs::remove_all(on_disk_, ec);
+        path_fs::remove_all(on_mount_, ec);
+        return outcome;
+    }
+
+    std::string table() const;
+    ordered_json json() const;
+
+  private:
+    result<void> prepare() {
+        std::error_code ec;
+        path_fs::remove_all(on_mount_, ec);
+        path_fs::remove_all(on_disk_, ec);
+        for (const auto& directory : {on_mount_, on_disk_}) {
+            path_fs::create_directories(directory, ec);
+            if (ec) return fail(errc::io_error, fmt::format("{}: {}", directory.string(), ec.message()));
+        }
+        TRY_VOID(make_small_files(on_disk_ / "source", sizes_.small_files));
+        auto mounted = discard_mount::start(on_disk_ / "discard");
+        if (mounted) discard_ = std::move(*mounted);
+        else fmt::print(stderr, "warifu bench: no FUSE limit: {}\n", mounted.error().text);
+        say("warming memory up");
+        // The first touch of memory is slow on some machines; it is no part of what is measured.
+        TRY_VOID(bench_write(on_mount_, std::min<std::uint64_t>(sizes_.file, 256ULL << 20U)));
+        return {};
+    }
+
+    result<void> measure() {
+        for (unsigned round = 1; round <= rounds_; ++round) {
+            say(fmt::format("round {} of {}", round, rounds_));
+            TRY_VOID(large_file());
+            TRY_VOID(random_access());
+            TRY_VOID(small_files());
+            TRY(const double loopback, bench_loopback(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)));
+            loopback_.push_back(static_cast<double>(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)) / 1e6 / loopback);
+        }
+        TRY(const auto last, used());
+        memory_peak_ = std::max(memory_peak_, last.memory_peak);
+        return {};
+    }
+
+    result<void> large_file() {
+        const double megabytes = static_cast<double>(sizes_.file) / 1e6;
+        TRY(const double disk, bench_write(on_disk_, sizes_.file));
+        write_.disk.push_back(megabytes / disk);
+        if (discard_) {
+            TRY(const double discard, bench_write(discard_->path(), sizes_.file));
+            write_.discard.push_back(megabytes / discard);
+        }
+        TRY(const auto before, used());
+        TRY(const double mount, bench_write(on_mount_, sizes_.file));
+        TRY(const auto after, used());
+        write_.mount.push_back(megabytes / mount);
+        write_cost_ = cost(before, after);
+
+        drop_kernel_caches();
+        TRY(const double disk_read, bench_read(on_disk_, sizes_.file));
+        read_.disk.push_back(megabytes / disk_read);
+        if (discard_) {
+            drop_kernel_caches();
+            TRY(const double discard_read, bench_read(discard_->path(), sizes_.file));
+            read_.discard.push_back(megabytes / discard_read);
+        }
+        TRY_VOID(make_cold());
+        TRY(const auto before_read, used());
+        TRY(const double mount_read, bench_read(on_mount_, sizes_.file));
+        TRY(const auto after_read, used());
+        read_.mount.push_back(megabytes / mount_read);
+        read_cost_ = cost(before_read, after_read);
+        return {};
+    }
+
+    result<void> random_access() {
+        TRY(const double disk, bench_random_write(on_disk_, sizes_.seconds));
+        random_write_.disk.push_back(disk);
+        TRY(const double mount, bench_random_write(on_mount_, sizes_.seconds));
+        random_write_.mount.push_back(mount);
+        TRY(const double disk_read, bench_random_read(on_disk_, sizes_.seconds, true));
+        random_read_.disk.push_back(disk_read);
+        TRY_VOID(make_cold());
+        TRY(const double mount_read, bench_random_read(on_mount_, sizes_.seconds, false));
+        random_read_.mount.push_back(mount_read);
+        return {};
+    }
+
+    result<void> small_files() {
+        const auto at = [this](row& rsync, std::vector<double> row::*column, const path_fs::path& directory) -> result<void> {
+            TRY(const double seconds, bench_rsync(on_disk_ / "source", directory));
+            (rsync.*column).push_back(seconds);
+            return {};
+        };
+        TRY_VOID(at(rsync_, &row::disk, on_disk_));
+        if (discard_) TRY_VOID(at(rsync_, &row::discard, discard_->path()));
+        TRY_VOID(at(rsync_, &row::mount, on_mount_));
+        drop_kernel_caches();
+        TRY(const double disk_tar, bench_tar_read(on_disk_ / "small"));
+        tar_.disk.push_back(disk_tar);
+        TRY_VOID(make_cold());
+        TRY(const double mount_tar, bench_tar_read(on_mount_ / "small"));
+        tar_.mount.push_back(mount_tar);
+        TRY(const double disk_remove, bench_remove(on_disk_ / "small"));
+        remove_.disk.push_back(disk_remove);
+        if (discard_) TRY_VOID(bench_remove(discard_->path() / "small"));
+        TRY(const double mount_remove, bench_remove(on_mount_ / "small"));
+        remove_.mount.push_back(mount_remove);
+        return {};
+    }
+
+    /// A fresh mount and a kernel that remembers nothing: what is read then comes from k sites.
+    result<void> make_cold() {
+        TRY(const auto before, used());
+        memory_peak_ = std::max(memory_peak_, before.memory_peak);
+        TRY_VOID(unmount({where_.layout.root(), false, std::chrono::seconds(600)}));
+        drop_kernel_caches();
+        mount_arguments mount;
+        mount.config = where_.layout.root();
+        mount.mountpoint = where_.layout.mount_point();
+        TRY_VOID(spawn_mount(mount, volume_place{where_.volume, where_.layout}));
+        return {};
+    }
+
+    result<usage> used() const {
+        TRY(const auto status, ask_control(where_.volume.run / "mount.sock", "status", std::chrono::seconds(30)));
+        usage out;
+        for (const auto& link : status.value("links", ordered_json::array()))
+            out.pad += link.value("sent_bytes", std::uint64_t{0}) + link.value("received_bytes", std::uint64_t{0});
+        out.random = status.value("volume", ordered_json::object()).value("random_bytes", std::uint64_t{0});
+        out.memory_peak = status.value("counters", ordered_json::object()).value("memory_peak_bytes", std::uint64_t{0});
+        std::vector<path_fs::path> files = {where_.layout.mount_pid()};
+        for (const auto& site : where_.sites) {
+            files.push_back(where_.layout.keyd_pid(site.name));
+            files.push_back(where_.layout.server_pid(site.name));
+        }
+        for (const auto& file : files) {
+            const auto running = running_process(file);
+            if (running && *running) out.cpu += cpu_seconds((*running)->pid);
+        }
+        return out;
+    }
+
+    struct costs {
+        double pad = 0, random = 0;  // bytes for each user byte
+        double cpu_per_gb = 0;       // seconds, all processes of the deployment
+    };
+    costs cost(const usage& before, const usage& after) const {
+        const auto bytes = static_cast<double>(sizes_.file);
+        return {static_cast<double>(after.pad - before.pad) / bytes, static_cast<double>(after.random - before.random) / bytes,
+                (after.cpu - before.cpu) / (bytes / 1e9)};
+    }
+
+    void say(const std::string& text) const { fmt::print(stderr, "bench: {}\n", text); }
+    std::vector<const row*> rows() const {
+        return {&write_, &read_, &rsync_, &tar_, &random_write_, &random_read_, &remove_};
+    }
+
+    deployment where_;
+    bench_sizes sizes_;
+    unsigned rounds_;
+    path_fs::path on_mount_, on_disk_;
+    std::optional<discard_mount> discard_;
+    row write_{"write one file + fsync", "MB/s", ">= 445", {}, {}, {}};
+    row read_{"read it back cold", "MB/s", ">= 628 or 90 % of disk/k", {}, {}, {}};
+    row rsync_{"rsync -a of small files", "s", "<= 4 (5,000 files)", {}, {}, {}};
+    row tar_{"tar-read of these, cold", "s", "<= 2 (5,000 files)", {}, {}, {}};
+    row random_write_{"4 KiB random write + fsync each", "/s", ">= 1500", {}, {}, {}};
+    row random_read_{"4 KiB random read, cold, one at a time", "/s", ">= 4000", {}, {}, {}};
+    row remove_{"rm -rf of these", "s", "<= 0.5 (5,000 files)", {}, {}, {}};
+    std::vector<double> loopback_;
+    costs write_cost_, read_cost_;
+    std::uint64_t memory_peak_ = 0;
+};
+
+std::string bench_run::table() const {
+    const auto cell = [](const std::vector<double>& values, const std::string& unit) {
+        if (values.empty()) return std::string("-");
+        const double value = median(values);
+        return fmt::format("{:.{}f} {}", value, unit == "s" ? 2 : 0, unit);
+    };
+    std::vector<std::vector<std::string>> out = {{"WORK", "WARIFU", "DISK", "FUSE, DATA DISCARDED", "GOAL"}};
+    for (const row* one : rows())
+        out.push_back({one->work, cell(one->mount, one->unit), cell(one->disk, one->unit), cell(one->discard, one->unit), one->goal});
+    out.push_back({"memory of the mount (peak)", size_text(memory_peak_), "", "", "<= 576 MiB"});
+    std::string text = fmt::format("{} file, {} small files, {} of {} sites, medians of {} rounds\n\n", size_text(sizes_.file),
+                                   sizes_.small_files, where_.volume.threshold, where_.volume.sites.size(), rounds_);
+    text += table_text(out);
+    text += fmt::format("\nloopback TCP, one connection: {:.0f} MB/s\n", median(loopback_));
+    text += fmt::format("write: {:.2f} pad bytes and {:.2f} random bytes per user byte, {:.2f} CPU seconds per GB\n", write_cost_.pad,
+                        write_cost_.random, write_cost_.cpu_per_gb);
+    text += fmt::format("read:  {:.2f} pad bytes per user byte, {:.2f} CPU seconds per GB (mount, share servers and keyds)\n",
+                        read_cost_.pad, read_cost_.cpu_per_gb);
+    const bool gluster = path_fs::exists("/usr/sbin/glusterd");
+    text += gluster ? "GlusterFS is installed here, but this program does not drive it: not measured\n"
+                    : "GlusterFS is not installed: not measured\n";
+    if (::geteuid() != 0) text += "the kernel's caches could not be dropped (only root may): the disk's reads are not cold\n";
+    return text;
+}
+
+ordered_json bench_run::json() const {
+    ordered_json out;
+    for (const row* one : rows()) {
+        out["rows"].push_back({{"work", one->work},
+                               {"unit", one->unit},
+                               {"goal", one->goal},
+                               {"warifu", median(one->mount)},
+                               {"disk", median(one->disk)},
+                               {"fuse_discard", one->discard.empty() ? ordered_json() : ordered_json(median(one->discard))}});
+    }
+    out["loopback_mb_per_second"] = median(loopback_);
+    out["memory_peak_bytes"] = memory_peak_;
+    out["write"] = {{"pad_per_byte", write_cost_.pad},
+                    {"random_per_byte", write_cost_.random},
+                    {"cpu_seconds_per_gb", write_cost_.cpu_per_gb}};
+    out["read"] = {{"pad_per_byte", read_cost_.pad}, {"cpu_seconds_per_gb", read_cost_.cpu_per_gb}};
+    return out;
+}
+
+}  // namespace
+
+void add_bench_command(cli& c) {
+    auto* command = cli::command(c.app, "bench", "Measure a deployment beside the limits of this machine",
+                                 "  warifu bench /srv/demo\n"
+                                 "  warifu bench /srv/demo --quick --json\n"
+                                 "Works in DIR/mnt/.bench and mounts anew before each cold read: nobody else should use it\n"
+                                 "meanwhile. Give it key for three times the file: 'warifu up DIR --pads 4G --pad-dir /dev/shm/p'.");
+    struct arguments {
+        path_fs::path directory;
+        bool quick = false, json = false;
+        unsigned rounds = 3;
+    };
+    const auto given = std::make_shared<arguments>();
+    command->add_option("DIR", given->directory, "a deployment that is up")->required();
+    command->add_flag("--quick", given->quick, "small sizes, one round");
+    command->add_option("--rounds", given->rounds, "how often everything is measured")->check(CLI::Range(1, 21));
+    command->add_flag("--json", given->json, "as JSON");
+    c.run(command, [given]() -> result<int> {
+        TRY(auto where, load_deployment(given->directory));
+        bench_run bench(std::move(where), given->quick ? bench_sizes::quick() : bench_sizes{}, given->quick ? 1 : given->rounds);
+        TRY_VOID(bench.run());
+        if (given->json) fmt::print("{}\n", bench.json().dump(2));
+        else fmt::print("{}", bench.table());
+        return exit_ok;
+    });
+    add_discard_mount_command(c);
+}
+
+}  // namespace warifu

@@ -1,0 +1,272 @@
+#include "tools/bench_work.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <thread>
+
+#include "fs/base/buffer.h"
+#include "fs/base/clock.h"
+#include "fs/base/random.h"
+
+namespace warifu {
+namespace {
+
+namespace path_fs = std::filesystem;
+
+constexpr std::size_t step_size = 1U << 20U;
+constexpr std::size_t block_size = 4096;
+constexpr std::uint64_t random_write_file_size = 64ULL << 20U;
+
+class file {
+  public:
+    static result<file> open(const path_fs::path& path, int flags) {
+        const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+        if (fd < 0) return fail(errc::io_error, fmt::format("{}: {}", path.string(), std::strerror(errno)));
+        return file(fd, path);
+    }
+    file(file&& other) noexcept : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+    file(const file&) = delete;
+    file& operator=(const file&) = delete;
+    file& operator=(file&&) = delete;
+    ~file() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    int fd() const { return fd_; }
+    std::unexpected<error> failure(std::string_view what) const {
+        return fail(errc::io_error, fmt::format("{}: {}: {}", path_.string(), what, std::strerror(errno)));
+    }
+
+  private:
+    file(int fd, path_fs::path path) : fd_(fd), path_(std::move(path)) {}
+    int fd_;
+    path_fs::path path_;
+};
+
+class stop_watch {
+  public:
+    double seconds() const { return std::chrono::duration<double>(steady_clock::now() - start_).count(); }
+
+  private:
+    steady_clock::time_point start_ = steady_clock::now();
+};
+
+/// Bytes that nothing can compress or deduplicate.
+buffer noise(std::size_t size) {
+    buffer bytes(size);
+    const auto source = make_drbg();
+    (void)source->begin_chunk();
+    (void)source->fill(bytes.span());
+    return bytes;
+}
+
+result<void> write_whole(const file& out, bytes_view bytes, off_t at) {
+    while (!bytes.empty()) {
+        const ssize_t put = ::pwrite(out.fd(), bytes.data(), bytes.size(), at);
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return out.failure("write");
+        bytes = bytes.subspan(static_cast<std::size_t>(put));
+        at += put;
+    }
+    return {};
+}
+
+/// A listening socket on loopback and its address.
+result<std::pair<int, sockaddr_in>> listen_on_loopback() {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    if (fd < 0 || ::bind(fd, generic, size) != 0 || ::listen(fd, 1) != 0 || ::getsockname(fd, generic, &size) != 0) {
+        if (fd >= 0) ::close(fd);
+        return fail(errc::io_error, fmt::format("loopback: {}", std::strerror(errno)));
+    }
+    return std::pair(fd, address);
+}
+
+}  // namespace
+
+result<double> bench_write(const path_fs::path& directory, std::uint64_t size) {
+    const buffer bytes = noise(step_size);
+    TRY(const auto out, file::open(directory / "large", O_WRONLY | O_CREAT | O_TRUNC));
+    const stop_watch watch;
+    for (std::uint64_t at = 0; at < size; at += step_size)
+        TRY_VOID(write_whole(out, bytes.view(0, std::min<std::uint64_t>(step_size, size - at)), static_cast<off_t>(at)));
+    if (::fsync(out.fd()) != 0) return out.failure("fsync");
+    return watch.seconds();
+}
+
+result<double> bench_read(const path_fs::path& directory, std::uint64_t size) {
+    buffer bytes = buffer::zeroed(step_size);
+    TRY(const auto in, file::open(directory / "large", O_RDONLY));
+    const stop_watch watch;
+    std::uint64_t total = 0;
+    while (true) {
+        const ssize_t got = ::read(in.fd(), bytes.data(), bytes.size());
+        if (got < 0) return in.failure("read");
+        if (got == 0) break;
+        total += static_cast<std::uint64_t>(got);
+    }
+    if (total != size) return fail(errc::io_error, "the large file came back short");
+    return watch.seconds();
+}
+
+result<double> bench_random_write(const path_fs::path& directory, double seconds) {
+    const buffer bytes = noise(block_size);
+    TRY(const auto out, file::open(directory / "random", O_RDWR | O_CREAT));
+    if (::ftruncate(out.fd(), static_cast<off_t>(random_write_file_size)) != 0 || ::fsync(out.fd()) != 0)
+        return out.failure("prepare");
+    std::mt19937_64 where(7);
+    const stop_watch watch;
+    std::uint64_t count = 0;
+    while (watch.seconds() < seconds) {
+        const std::uint64_t block = where() % (random_write_file_size / block_size);
+        TRY_VOID(write_whole(out, bytes.view(), static_cast<off_t>(block * block_size)));
+        if (::fdatasync(out.fd()) != 0) return out.failure("fdatasync");
+        ++count;
+    }
+    return static_cast<double>(count) / watch.seconds();
+}
+
+result<double> bench_random_read(const path_fs::path& directory, double seconds, bool direct) {
+    buffer bytes = buffer::zeroed(block_size);
+    TRY(const auto in, file::open(directory / "large", O_RDONLY | (direct ? O_DIRECT : 0)));
+    ::posix_fadvise(in.fd(), 0, 0, POSIX_FADV_RANDOM);
+    const off_t size = ::lseek(in.fd(), 0, SEEK_END);
+    if (size < static_cast<off_t>(block_size)) return in.failure("seek");
+    std::mt19937_64 where(11);
+    const stop_watch watch;
+    std::uint64_t count = 0;
+    while (watch.seconds() < seconds) {
+        const std::uint64_t block = where() % (static_cast<std::uint64_t>(size) / block_size);
+        if (::pread(in.fd(), bytes.data(), block_size, static_cast<off_t>(block * block_size)) !=
+            static_cast<ssize_t>(block_size))
+            return in.failure("read");
+        ++count;
+    }
+    return static_cast<double>(count) / watch.seconds();
+}
+
+result<void> make_small_files(const path_fs::path& directory, unsigned count) {
+    std::error_code ec;
+    path_fs::create_directories(directory, ec);
+    if (ec) return fail(errc::io_error, fmt::format("{}: {}", directory.string(), ec.message()));
+    const buffer bytes = noise(16384);
+    std::mt19937_64 draw(5);
+    for (unsigned i = 0; i < count; ++i) {
+        const path_fs::path folder = directory / fmt::format("d{:02}", i / 100);
+        path_fs::create_directories(folder, ec);
+        TRY(const auto out, file::open(folder / fmt::format("f{:05}", i), O_WRONLY | O_CREAT | O_TRUNC));
+        TRY_VOID(write_whole(out, bytes.view(draw() % 4096, 1500 + draw() % 7500), 0));
+    }
+    return {};
+}
+
+result<double> bench_command(const std::vector<std::string>& command) {
+    std::vector<std::string> texts = command;
+    std::vector<char*> arguments;
+    for (auto& text : texts) arguments.push_back(text.data());
+    arguments.push_back(nullptr);
+    const stop_watch watch;
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        const int null = ::open("/dev/null", O_RDWR);
+        ::dup2(null, STDIN_FILENO);
+        ::dup2(null, STDOUT_FILENO);
+        ::dup2(null, STDERR_FILENO);
+        ::execvp(arguments[0], arguments.data());
+        ::_exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || ::waitpid(pid, &status, 0) != pid) return fail(errc::io_error, fmt::format("{} does not run", command[0]));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        const bool missing = WIFEXITED(status) && WEXITSTATUS(status) == 127;
+        return fail(errc::io_error, fmt::format("{} {}", command[0], missing ? "is not installed" : "failed"));
+    }
+    return watch.seconds();
+}
+
+result<double> bench_rsync(const path_fs::path& source, const path_fs::path& directory) {
+    const stop_watch watch;
+    TRY_VOID(bench_command({"rsync", "-a", source.string() + "/", (directory / "small").string() + "/"}));
+    TRY_VOID(bench_command({"sync", "-f", (directory / "small").string()}));
+    return watch.seconds();
+}
+
+result<double> bench_tar_read(const path_fs::path& tree) {
+    // To a pipe: tar does not read what goes to /dev/null.
+    return bench_command({"sh", "-c", "tar -cf - -C \"$0\" . | cat >/dev/null", tree.string()});
+}
+
+result<double> bench_remove(const path_fs::path& tree) {
+    return bench_command({"rm", "-rf", tree.string()});
+}
+
+result<double> bench_loopback(std::uint64_t size) {
+    TRY(const auto listening, listen_on_loopback());
+    const auto [listener, address] = listening;
+    const buffer bytes = buffer::zeroed(step_size);
+    std::thread sender([&bytes, size, where = address] {
+        const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (::connect(fd, reinterpret_cast<const sockaddr*>(&where), sizeof where) == 0) {
+            for (std::uint64_t sent = 0; sent < size;) {
+                const ssize_t put = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+                if (put <= 0) break;
+                sent += static_cast<std::uint64_t>(put);
+            }
+        }
+        ::close(fd);
+    });
+    const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    buffer in = buffer::zeroed(step_size);
+    const stop_watch watch;
+    std::uint64_t total = 0;
+    while (fd >= 0) {
+        const ssize_t got = ::recv(fd, in.data(), in.size(), 0);
+        if (got <= 0) break;
+        total += static_cast<std::uint64_t>(got);
+    }
+    const double seconds = watch.seconds();
+    sender.join();
+    if (fd >= 0) ::close(fd);
+    ::close(listener);
+    if (total < size) return fail(errc::io_error, "loopback: the connection ended early");
+    return seconds;
+}
+
+bool drop_kernel_caches() {
+    ::sync();
+    std::ofstream out("/proc/sys/vm/drop_caches");
+    out << "3" << std::flush;
+    return out.good();
+}
+
+double cpu_seconds(int pid) {
+    std::ifstream in(fmt::format("/proc/{}/stat", pid));
+    std::string text;
+    if (!std::getline(in, text)) return 0;
+    const auto close = text.rfind(')');
+    if (close == std::string::npos) return 0;
+    std::istringstream fields(text.substr(close + 2));
+    std::string field;
+    double ticks = 0;
+    // Fields 14 and 15: user and system time.
+    for (int number = 3; number <= 15 && fields >> field; ++number)
+        if (number >= 14) ticks += std::strtod(field.c_str(), nullptr);
+    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+}  // namespace warifu
