@@ -52,6 +52,7 @@ void connection::fail_starved_responses() {
 
 pad_demand connection::demand() const {
     pad_demand out;
+    out.begun = queue_.begun_size();
     out.control = queue_.size(lane::control);
     out.interactive = queue_.size(lane::interactive);
     out.bulk = queue_.size(lane::bulk);
@@ -86,7 +87,7 @@ bool connection::seal_next(std::vector<asio::const_buffer>& out) {
         std::vector<bytes_view> parts;
         parts.push_back(bytes_view(&name, 1));
         std::vector<send_queue::message_ptr> done;
-        queue_.take(from, room - 1, parts, done);
+        if (queue_.take(from, room - 1, sender_->room_for_message(from, queue_.begun_size()), parts, done) == 0) continue;
         const auto frame = sender_->seal(parts);
         frame_headers_[slot] = frame.header;
         out.emplace_back(frame_headers_[slot].data(), frame_headers_[slot].size());

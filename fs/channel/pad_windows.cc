@@ -89,6 +89,15 @@ std::size_t pad_sender::room(lane use) {
     return room < frame_text_min ? 0 : room;
 }
 
+std::uint64_t pad_sender::room_for_message(lane use, std::uint64_t begun) const {
+    const std::uint64_t total = room_total();
+    if (use == lane::link) return total;
+    // Masks and lane bytes, counted generously.
+    const std::uint64_t frames = total / (frame_payload_size_max / 2) + 2 * windows_.size() + 1;
+    const std::uint64_t kept = channel_control_reserve + begun + frames * (mac_mask_size + 1);
+    return total > kept ? total - kept : 0;
+}
+
 sealer::sealed pad_sender::seal(std::span<const bytes_view> parts) {
     const auto frame = sealer_.seal(parts);
     pad_used_ += frame.body.size();
@@ -110,31 +119,33 @@ bool pad_sender::needs_more() {
     if (total < target_ / 2) return true;
     const pad_demand demand = hooks_.demand();
     const bool only_control = std::ranges::all_of(windows_, [](const owned_window& w) { return w.control_only; });
-    return (demand.data() > 0 && only_control) || (demand.all() > 0 && total < channel_control_reserve + demand.all());
+    if (demand.data() > 0 && only_control) return true;
+    // The largest message must fit; more is not held at once.
+    const std::uint64_t need = std::min<std::uint64_t>(demand.all(), message_size_max) + demand.begun;
+    return demand.all() > 0 && total < 2 * channel_control_reserve + need + need / 256;
 }
 
 task<owned_window> pad_sender::claim() {
     const pad_demand demand = hooks_.demand();
     // Without key for data, what is urgent may draw on the reserve at once.
-    const bool low = room_total() < channel_control_reserve + std::max<std::uint64_t>(demand.control, channel_control_reserve);
+    const std::uint64_t urgent = std::min<std::uint64_t>(demand.control, message_size_max) + 2 * channel_control_reserve;
+    const bool low = room_total() < urgent + demand.begun;
     const key_use use = demand.bulk > 0 ? key_use::bulk : key_use::interactive;
     const std::uint64_t want = std::clamp<std::uint64_t>(std::max(target_, demand.all() + 2 * channel_control_reserve),
                                                          pad_window_size_min, channel_window_size_max);
-    const deadline until = steady_clock::now() + (low ? std::chrono::milliseconds(0) : claim_wait);
     owned_window claimed;
     auto window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min, want,
-                                                         use, until);
+                                                         use, steady_clock::now());
     if (!window && window.error().code == errc::no_key) {
         starved_ = true;
         hooks_.room_changed();
-        if (low) {
-            claimed.control_only = true;
-            window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min,
-                                                            pad_window_size_min, key_use::control, steady_clock::now());
-        }
-    } else if (window) {
-        starved_ = false;
+        claimed.control_only = low;
+        const std::uint64_t least = low ? std::max<std::uint64_t>(urgent, pad_window_size_min) : want;
+        const deadline until = steady_clock::now() + (low ? std::chrono::milliseconds(0) : claim_wait);
+        window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min, least,
+                                                        low ? key_use::control : use, until);
     }
+    if (window && !claimed.control_only) starved_ = false;
     if (!window) co_return fail(std::move(window).error());
     claimed.window = std::move(*window);
     co_return claimed;

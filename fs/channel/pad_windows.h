@@ -30,6 +30,7 @@ struct owned_window {
 
 /// What waits to be sent, in plaintext bytes.
 struct pad_demand {
+    std::uint64_t begun = 0;  // of the others: messages of which some bytes have been sent
     std::uint64_t control = 0;
     std::uint64_t interactive = 0;
     std::uint64_t bulk = 0;
@@ -51,6 +52,9 @@ class pad_sender {
     /// The longest plaintext that the next frame may have for this lane; 0: none now. All leave a reserve for the link lane,
     /// which carries the offers and confirmations that bring more; data also leaves windows of the key reserve alone.
     std::size_t room(lane use);
+    /// How long a message may be so that all of it can be sent in the windows that are confirmed now, `begun` bytes of others
+    /// not touched. A message is begun only then: so key that runs out leaves no half message that blocks its lane.
+    std::uint64_t room_for_message(lane use, std::uint64_t begun) const;
     /// REQUIRES: total size of parts <= room(...).
     sealer::sealed seal(std::span<const bytes_view> parts);
     /// Everything sealed so far has left: used-up windows are erased and given back to keyd.

@@ -43,11 +43,22 @@ bool send_queue::empty() const {
     return true;
 }
 
-std::size_t send_queue::take(lane from, std::size_t size, std::vector<bytes_view>& out,
+std::uint64_t send_queue::begun_size() const {
+    std::uint64_t size = 0;
+    for (const auto& queue : lanes_)
+        if (!queue.empty() && queue.front()->begun()) size += queue.front()->left();
+    return size;
+}
+
+std::size_t send_queue::take(lane from, std::size_t size, std::uint64_t begin_size, std::vector<bytes_view>& out,
                              std::vector<message_ptr>& done) {
     auto& queue = lanes_[index_of(from)];
     std::size_t taken = 0;
     while (taken < size && !queue.empty()) {
+        if (!queue.front()->begun()) {
+            if (queue.front()->left() > begin_size) break;
+            begin_size -= queue.front()->left();
+        }
         taken += queue.front()->take(size - taken, out);
         if (queue.front()->left() > 0) break;
         done.push_back(std::move(queue.front()));

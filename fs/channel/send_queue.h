@@ -47,9 +47,13 @@ class send_queue {
     /// Bytes that wait in a lane.
     std::uint64_t size(lane of) const { return sizes_[index_of(of)]; }
 
+    /// Bytes that are left of messages of which some have been sent.
+    std::uint64_t begun_size() const;
+
     /// Appends views of up to `size` bytes of the lane's messages; messages that are used up go to `done`, where they must stay
-    /// while the views are in use. Returns how many bytes.
-    std::size_t take(lane from, std::size_t size, std::vector<bytes_view>& out, std::vector<message_ptr>& done);
+    /// while the views are in use. A message is begun only if `begin_size` bytes hold all of it. Returns how many bytes.
+    std::size_t take(lane from, std::size_t size, std::uint64_t begin_size, std::vector<bytes_view>& out,
+                     std::vector<message_ptr>& done);
 
     /// The next message of a lane, whole. REQUIRES: the lane is not empty and its front has not begun.
     message_ptr pop(lane from);

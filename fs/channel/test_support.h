@@ -66,6 +66,7 @@ struct echo_site {
     std::vector<error> ends;
     bool answers = true;
     std::size_t requests = 0;
+    std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
     echo_site(asio::io_context& c, std::shared_ptr<pad_broker> b) : core(c), broker(std::move(b)) {
         greeting.own_site = "b";
@@ -85,6 +86,7 @@ struct echo_site {
         asio::co_spawn(core, accept_local(), asio::detached);
     }
     ~echo_site() {
+        *alive = false;
         for (const auto& c : connections) c->abort(error(errc::cancelled));
         std::filesystem::remove(path);
     }
@@ -111,7 +113,9 @@ struct echo_site {
         responder_options how = greeting;
         how.mode = mode;
         how.broker = mode == transport::otp ? broker : nullptr;
+        const auto still = alive;
         auto peer = co_await answer_greeting(socket, std::move(how), deadline_in_ms(2000));
+        if (!*still) co_return;
         if (!peer) {
             greeting_errors.push_back(peer.error());
             co_return;
