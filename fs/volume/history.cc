@@ -57,7 +57,7 @@ class rebuilder {
                 undecodable_.insert(sequence);
                 continue;
             }
-            auto record = decode_record(opened->payload);
+            auto record = decode_journal_record(opened->payload);
             if (!record) {
                 undecodable_.insert(sequence);
                 continue;

@@ -29,7 +29,7 @@ task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunk
             record.new_view = members_.current;
             members_.view_dirty = false;
         }
-        const byte_vector payload = encode_record(record);
+        const byte_vector payload = encode_journal_record(record);
         auto shares = codec_.seal(members_.authority, last_ + 1, payload, *random_);
         if (!shares) co_return fail(std::move(shares).error());
         bytes_since_snapshot_ += payload.size();

@@ -20,6 +20,7 @@ constexpr std::size_t write_buffer_size_min = 1U << 20U;
 constexpr std::size_t write_buffer_size_max = 8U << 20U;
 constexpr std::size_t cache_shard_size_min = 8U << 20U;
 constexpr std::size_t table_size_target = 8U << 20U;
+constexpr std::size_t manifest_size_max = 4U << 20U;
 
 /// Remembers the background error that RocksDB is in.
 class error_watch final : public rocksdb::EventListener {
@@ -99,6 +100,8 @@ rocksdb::Options metadata_db_options(metadata_files& files, std::size_t memory, 
     // Each write buffer's log is in memory too, so a buffer counts twice.
     options.write_buffer_size = std::clamp(memory / 16, write_buffer_size_min, write_buffer_size_max);
     options.max_write_buffer_number = write_buffer_count;
+    options.memtable_whole_key_filtering = true;  // most lookups before a creation find nothing
+    options.memtable_prefix_bloom_size_ratio = 0.02;
     const std::size_t buffers = 2 * write_buffer_count * options.write_buffer_size;
     auto cache = files.block_cache([&] { return make_block_cache(memory - buffers); });
     options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table_options(std::move(cache))));
@@ -107,6 +110,7 @@ rocksdb::Options metadata_db_options(metadata_files& files, std::size_t memory, 
     options.target_file_size_base = table_size_target;
     options.max_bytes_for_level_base = 4 * options.write_buffer_size;
     options.level_compaction_dynamic_level_bytes = true;
+    options.max_manifest_file_size = manifest_size_max;  // it is kept in memory and copied into every snapshot
     options.max_background_jobs = 2;
     options.max_open_files = -1;  // a follower must keep what it has open; tables are few
     options.max_file_opening_threads = 4;

@@ -98,7 +98,7 @@ bool view::has(share_index site, const incarnation_id& incarnation) const {
                                [&](const view_member& m) { return m.site == site && m.incarnation == incarnation; });
 }
 
-byte_vector encode_record(const journal_record& record) {
+byte_vector encode_journal_record(const journal_record& record) {
     unsigned sections = 0;
     if (record.new_view) sections |= has_view;
     if (!record.epochs.empty()) sections |= has_epochs;
@@ -115,7 +115,7 @@ byte_vector encode_record(const journal_record& record) {
     return out.take();
 }
 
-result<journal_record> decode_record(bytes_view payload) {
+result<journal_record> decode_journal_record(bytes_view payload) {
     reader in(payload);
     journal_record record;
     TRY(const auto version, in.take_be<std::uint8_t>());

@@ -63,7 +63,7 @@ inline constexpr std::uint8_t record_version = 1;
 inline constexpr std::size_t epoch_count_max = 16384;
 inline constexpr std::size_t snapshot_part_count_max = 4096;
 
-byte_vector encode_record(const journal_record& record);
-result<journal_record> decode_record(bytes_view payload);
+byte_vector encode_journal_record(const journal_record& record);
+result<journal_record> decode_journal_record(bytes_view payload);
 
 }  // namespace warifu

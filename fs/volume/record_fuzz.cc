@@ -5,9 +5,9 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const warifu::bytes_view input(reinterpret_cast<const std::byte*>(data), size);
-    const auto record = warifu::decode_record(input);
+    const auto record = warifu::decode_journal_record(input);
     if (record) {
-        const auto again = warifu::decode_record(warifu::encode_record(*record));
+        const auto again = warifu::decode_journal_record(warifu::encode_journal_record(*record));
         WARIFU_ASSERT(again && *again == *record);
     }
     return 0;

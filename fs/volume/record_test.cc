@@ -62,36 +62,36 @@ TEST(journal_record, round_trips_with_every_mix_of_sections) {
         if ((mix & 4U) != 0) record.description = full.description;
         if ((mix & 8U) != 0) record.snapshot = full.snapshot;
         if ((mix & 16U) != 0) record.edits = full.edits;
-        const auto back = decode_record(encode_record(record));
+        const auto back = decode_journal_record(encode_journal_record(record));
         ASSERT_TRUE(back) << back.error().message();
         EXPECT_EQ(*back, record);
     }
 }
 
 TEST(journal_record, every_truncation_and_any_trailing_byte_is_refused) {
-    byte_vector bytes = encode_record(full_record());
+    byte_vector bytes = encode_journal_record(full_record());
     for (std::size_t size = 0; size < bytes.size(); ++size)
-        EXPECT_FALSE(decode_record(bytes_view(bytes).first(size))) << size;
+        EXPECT_FALSE(decode_journal_record(bytes_view(bytes).first(size))) << size;
     bytes.push_back(std::byte{0});
-    EXPECT_EQ(decode_record(bytes).error().code, errc::bad_format);
+    EXPECT_EQ(decode_journal_record(bytes).error().code, errc::bad_format);
 }
 
 TEST(journal_record, refuses_wrong_versions_sections_views_and_schemes) {
-    byte_vector bytes = encode_record(full_record());
+    byte_vector bytes = encode_journal_record(full_record());
     bytes[0] = std::byte{2};
-    EXPECT_EQ(decode_record(bytes).error().code, errc::bad_version);
+    EXPECT_EQ(decode_journal_record(bytes).error().code, errc::bad_version);
     bytes[0] = std::byte{1};
     bytes[1] = std::byte{0xff};
-    EXPECT_EQ(decode_record(bytes).error().code, errc::bad_format);
+    EXPECT_EQ(decode_journal_record(bytes).error().code, errc::bad_format);
     journal_record record = full_record();
     std::swap(record.new_view->members[0], record.new_view->members[1]);
-    EXPECT_FALSE(decode_record(encode_record(record))) << "members that do not ascend";
+    EXPECT_FALSE(decode_journal_record(encode_journal_record(record))) << "members that do not ascend";
     record = full_record();
     record.description->threshold = 4;
-    EXPECT_FALSE(decode_record(encode_record(record))) << "k over n";
+    EXPECT_FALSE(decode_journal_record(encode_journal_record(record))) << "k over n";
     record = full_record();
     record.snapshot = snapshot_part{3, 3};
-    EXPECT_FALSE(decode_record(encode_record(record))) << "a part beyond the last";
+    EXPECT_FALSE(decode_journal_record(encode_journal_record(record))) << "a part beyond the last";
 }
 
 /// A journal of five sites under 3-of-5: a snapshot and `count` commits.
@@ -112,7 +112,7 @@ class history_rules : public testing::Test {
         return record;
     }
     void add(std::uint64_t sequence, ballot epoch, const journal_record& record, unsigned sites) {
-        const auto shares = *codec.seal(epoch, sequence, encode_record(record), *random);
+        const auto shares = *codec.seal(epoch, sequence, encode_journal_record(record), *random);
         for (std::size_t i = 0; i < 5; ++i) {
             if (((sites >> i) & 1U) == 0) continue;
             journal_entry entry;
