@@ -43,11 +43,12 @@ class mapped_window final : public pad_window {
 
 /// Only memory that cannot shrink under us is mapped.
 result<void> check_memory(const unique_fd& memory, std::uint64_t size) {
-    struct stat status {};
+    struct stat status{};
     if (!memory.is_open() || ::fstat(memory.get(), &status) != 0 || static_cast<std::uint64_t>(status.st_size) != size)
         return fail(errc::bad_format, "keyd handed over memory of another size");
     const int seals = ::fcntl(memory.get(), F_GET_SEALS);
-    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) return fail(errc::bad_format, "keyd handed over memory that may shrink");
+    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+        return fail(errc::bad_format, "keyd handed over memory that may shrink");
     return {};
 }
 
@@ -62,7 +63,8 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
     };
     using outcome = result<std::shared_ptr<arrival>>;
 
-    connection(asio::any_io_executor executor, std::string path) : executor_(std::move(executor)), path_(std::move(path)) {}
+    connection(asio::any_io_executor executor, std::string path)
+        : executor_(std::move(executor)), path_(std::move(path)) {}
 
     /// Sends a request and waits for its reply, keyd's own errors turned into errors.
     task<std::shared_ptr<arrival>> call(kp::request_body body, std::uint32_t wait_ms) {
@@ -196,13 +198,15 @@ task<std::string> keyd_client::status_json() {
     co_return text->json;
 }
 
-task<std::unique_ptr<pad_window>> keyd_client::claim_send(stream_name stream, session_id session, std::uint64_t size_min,
-                                                          std::uint64_t size_want, key_use use, deadline until) {
+task<std::unique_ptr<pad_window>> keyd_client::claim_send(stream_name stream, session_id session,
+                                                          std::uint64_t size_min, std::uint64_t size_want, key_use use,
+                                                          deadline until) {
     const std::uint32_t wait_ms = wait_ms_until(until);
     const kp::request_body question{kp::claim_send{stream, session, size_min, size_want, use, wait_ms}};
     CO_TRY(const auto arrived, co_await connection_->call(question, wait_ms));
     const auto* window = std::get_if<kp::window>(&arrived->reply.body);
-    if (window == nullptr || window->range.size < size_min || window->range.size > size_want) co_return unexpected_reply();
+    if (window == nullptr || window->range.size < size_min || window->range.size > size_want)
+        co_return unexpected_reply();
     co_return map_window(std::move(stream), window->range, arrived->fd);
 }
 

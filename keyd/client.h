@@ -1,7 +1,7 @@
 #pragma once
-// The pad broker of a process that uses its site's keyd: requests over keyd's local socket, windows as mapped memory. One core
-// thread. When keyd restarts the next call connects again; until then calls fail with unreachable. Windows already held stay
-// valid; keyd counts them as burnt.
+// The pad broker of a process that uses its site's keyd: requests over keyd's local socket, windows as mapped memory.
+// One core thread. When keyd restarts the next call connects again; until then calls fail with unreachable. Windows
+// already held stay valid; keyd counts them as burnt.
 
 #include <memory>
 #include <string>

@@ -1,6 +1,7 @@
 #pragma once
-// A bounded set of 64-bit offsets kept as disjoint half-open intervals: how spent marks are held. When the bound on intervals
-// is reached the set closes its smallest gap, so it errs on the side of "in the set" (burnt key), never the other way.
+// A bounded set of 64-bit offsets kept as disjoint half-open intervals: how spent marks are held. When the bound on
+// intervals is reached the set closes its smallest gap, so it errs on the side of "in the set" (burnt key), never the
+// other way.
 
 #include <cstddef>
 #include <cstdint>

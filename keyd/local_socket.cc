@@ -63,7 +63,7 @@ result<unique_fd> connect_local(const std::string& path) {
 
 result<unique_fd> listen_local(const std::string& path, std::optional<gid_t> group) {
     if (connect_local(path)) return fail(errc::busy, path + ": a key manager answers here already");
-    struct stat status {};
+    struct stat status{};
     if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode))
         return fail(errc::busy, path + ": is there and is no socket");
     TRY_VOID(remove_file(path));
@@ -166,7 +166,8 @@ task<> packet_socket::send(byte_vector bytes, int fd, std::chrono::milliseconds 
         const int code = errno;
         if (put >= 0 || (code != EAGAIN && code != EINTR)) {
             wipe(bytes);
-            if (put < 0) co_return fail(errc::unreachable, std::string("the connection was lost: ") + std::strerror(code));
+            if (put < 0)
+                co_return fail(errc::unreachable, std::string("the connection was lost: ") + std::strerror(code));
             co_return result<void>{};
         }
         if (steady_clock::now() >= until) co_return fail(errc::timed_out, "the peer does not read its messages");

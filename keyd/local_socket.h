@@ -30,7 +30,8 @@ class packet_socket {
     packet_socket(asio::any_io_executor executor, unique_fd fd);
     /// unreachable when the connection is closed; too_large.
     task<packet> receive();
-    /// Sends one packet, with a descriptor if `fd` is open (it stays the caller's while this runs). unreachable; timed_out.
+    /// Sends one packet, with a descriptor if `fd` is open (it stays the caller's while this runs). unreachable;
+    /// timed_out.
     task<> send(byte_vector bytes, int fd, std::chrono::milliseconds limit);
     /// Ends receive() and send() with unreachable.
     void close();

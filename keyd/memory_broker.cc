@@ -53,11 +53,11 @@ class memory_window final : public pad_window {
 
 /// What one end of one stream remembers.
 struct end_accounts {
-    interval_set gone;                        // spent or missing, hello regions included
+    interval_set gone;  // spent or missing, hello regions included
     std::set<std::uint64_t> hello_spent;
-    std::map<std::uint64_t, unsigned> looks;  // peeks of a slot since it was last spent
+    std::map<std::uint64_t, unsigned> looks;      // peeks of a slot since it was last spent
     std::map<std::uint64_t, std::uint64_t> held;  // offset -> size of windows handed out and not released
-    std::uint64_t floor = 0;                  // skip_to: all below is spent for good
+    std::uint64_t floor = 0;                      // skip_to: all below is spent for good
 };
 
 struct memory_pads::snapshot {
@@ -69,7 +69,7 @@ struct memory_pads::state {
     explicit state(memory_pads_options o) : options(o) {}
 
     const memory_pads_options options;
-    mutable std::mutex mutex;  // guards all below
+    mutable std::mutex mutex;                   // guards all below
     std::map<stream_name, std::uint64_t> size;  // bytes delivered so far to a stream
     std::map<std::string, snapshot> sites;
     std::set<std::string> down;

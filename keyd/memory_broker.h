@@ -1,8 +1,8 @@
 #pragma once
-// Pad brokers in memory, for tests of what stands above keyd: one shared object plays the key managers of all sites. Contents
-// are deterministic and identical at both ends of a stream; accounting is kept per end with the rules of pad_broker.h, so a
-// byte is handed out once at each end, a tail returns only by release, and a sender and a receiver can disagree.
-// Thread-safe: ends may live on different core threads.
+// Pad brokers in memory, for tests of what stands above keyd: one shared object plays the key managers of all sites.
+// Contents are deterministic and identical at both ends of a stream; accounting is kept per end with the rules of
+// pad_broker.h, so a byte is handed out once at each end, a tail returns only by release, and a sender and a receiver
+// can disagree. Thread-safe: ends may live on different core threads.
 
 #include <memory>
 #include <string>
@@ -12,7 +12,7 @@
 namespace warifu {
 
 struct memory_pads_options {
-    std::uint64_t stock = 256U << 20U;     // bytes that each stream starts with, a multiple of block_size
+    std::uint64_t stock = 256U << 20U;      // bytes that each stream starts with, a multiple of block_size
     std::uint64_t block_size = 16U << 20U;  // a stream's blocks lie at multiples of it
     std::uint64_t control_reserve = 0;      // of each stream; only key_use::control may draw on it
     std::uint64_t random_stock = 0;         // bytes for take_random at each site
@@ -27,8 +27,8 @@ class memory_pads {
 
     /// Declares both streams of a link. Streams of undeclared links are not_found.
     void link(const std::string& a, const std::string& b);
-    /// The broker of one site. It keeps the shared state alive. Windows of a broker that are alive when it is destroyed stay
-    /// valid and are burnt.
+    /// The broker of one site. It keeps the shared state alive. Windows of a broker that are alive when it is destroyed
+    /// stay valid and are burnt.
     std::unique_ptr<pad_broker> end(const std::string& site);
 
     /// More key arrives at both ends (rounded up to whole blocks); waiting claims see it.

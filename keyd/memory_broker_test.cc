@@ -134,9 +134,7 @@ TEST(memory_broker, control_may_use_the_reserve) {
     memory_pads pads(options);
     pads.link("a", "b");
     const auto a = pads.end("a");
-    const auto claim = [&](key_use use) {
-        return wait_for(a->claim_send(ab, session_id{}, 5000, 20000, use, soon()));
-    };
+    const auto claim = [&](key_use use) { return wait_for(a->claim_send(ab, session_id{}, 5000, 20000, use, soon())); };
     EXPECT_EQ((*claim(key_use::bulk))->range().size, (64U << 10U) - 8192U - 50'000U);
     EXPECT_EQ(claim(key_use::interactive).error().code, errc::no_key);
     EXPECT_TRUE(claim(key_use::control));

@@ -1,6 +1,6 @@
 #pragma once
-// Where blocks of pad or random bytes come from: pad files (a courier, the dealer), later KMEs (ETSI GS QKD 014). keyd polls
-// its sources and adds what they deliver to its pool.
+// Where blocks of pad or random bytes come from: pad files (a courier, the dealer), later KMEs (ETSI GS QKD 014). keyd
+// polls its sources and adds what they deliver to its pool.
 
 #include <optional>
 
@@ -16,8 +16,8 @@ struct block_header {
     block_id id;
     block_kind kind = block_kind::pad;
     claim strength = claim::simulated;
-    stream_name stream;      // for pads; sender == receiver == the site for random blocks
-    pad_range range;         // absolute place in the stream, identical at both ends
+    stream_name stream;            // for pads; sender == receiver == the site for random blocks
+    pad_range range;               // absolute place in the stream, identical at both ends
     std::uint32_t hello_size = 0;  // the first bytes of the range: hello slots only; 0 for random blocks
     std::uint64_t data_begin() const { return range.offset + hello_size; }
     bool operator==(const block_header&) const = default;
@@ -29,9 +29,9 @@ class pad_source {
     virtual ~pad_source() = default;
     struct delivery {
         block_header header;
-        std::string path;              // a file that holds the bytes
+        std::string path;               // a file that holds the bytes
         std::uint64_t data_offset = 0;  // where in that file
-        bool movable = false;          // a file in the pad file format that the pool may take by renaming it
+        bool movable = false;           // a file in the pad file format that the pool may take by renaming it
     };
     /// The next block that has not been consumed, nullopt when there is none now. Errors name the file.
     virtual result<std::optional<delivery>> next() = 0;

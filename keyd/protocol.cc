@@ -23,7 +23,11 @@ void put(writer&, const status&) {}
 void put(writer&, const done&) {}
 void put(writer& out, const claim_send& m) {
     put_stream(out, m.stream);
-    out.put(m.session).put_be(m.size_min).put_be(m.size_want).put_be(static_cast<std::uint8_t>(m.use)).put_be(m.wait_ms);
+    out.put(m.session)
+        .put_be(m.size_min)
+        .put_be(m.size_want)
+        .put_be(static_cast<std::uint8_t>(m.use))
+        .put_be(m.wait_ms);
 }
 void put(writer& out, const claim_receive& m) {
     put_stream(out, m.stream);

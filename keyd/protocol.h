@@ -1,7 +1,7 @@
 #pragma once
-// What a pad consumer and its site's keyd say to each other over a local SOCK_SEQPACKET socket: one message, one packet. A
-// reply carries the number of its request and, for windows and random bytes, a sealed memory descriptor. FORMAT.md has the
-// byte tables.
+// What a pad consumer and its site's keyd say to each other over a local SOCK_SEQPACKET socket: one message, one
+// packet. A reply carries the number of its request and, for windows and random bytes, a sealed memory descriptor.
+// FORMAT.md has the byte tables.
 
 #include <variant>
 
@@ -74,8 +74,8 @@ struct status {
     bool operator==(const status&) const = default;
 };
 
-using request_body = std::variant<greet, claim_send, claim_receive, skip_to, next_free, take_hello, peek_hello, spend_hello,
-                                  release, available, take_random, status>;
+using request_body = std::variant<greet, claim_send, claim_receive, skip_to, next_free, take_hello, peek_hello,
+                                  spend_hello, release, available, take_random, status>;
 struct request {
     std::uint64_t id = 0;
     request_body body;

@@ -49,9 +49,14 @@ TEST(keyd_protocol, requests_round_trip) {
 TEST(keyd_protocol, replies_round_trip) {
     hello key{96, {}};
     key.key.fill(std::byte{7});
-    const std::vector<reply_body> bodies{done{},        failed{errc::no_key, "none"}, greeted{"a", claim::simulated},
-                                         window{{1, 2}}, offset{3},                    key,
-                                         stock{4, 5, claim::computational},            text{"{}"}};
+    const std::vector<reply_body> bodies{done{},
+                                         failed{errc::no_key, "none"},
+                                         greeted{"a", claim::simulated},
+                                         window{{1, 2}},
+                                         offset{3},
+                                         key,
+                                         stock{4, 5, claim::computational},
+                                         text{"{}"}};
     ASSERT_EQ(bodies.size(), std::variant_size_v<reply_body>);
     for (const auto& body : bodies) round_trip<reply>(reply{78, body}, decode_reply);
     EXPECT_FALSE(decode_request(encode(reply{1, done{}}))) << "a reply is no request";

@@ -96,6 +96,7 @@ inline constexpr std::size_t pad_block_count_max = 16'384;          // blocks th
 inline constexpr std::size_t pad_block_id_count_max = 4U << 20U;    // block ids that a keyd remembers for ever (16 bytes each)
 inline constexpr std::size_t pad_handout_history_max = 32'768;      // hand-outs that a ledger keeps for the audit
 inline constexpr std::size_t pad_stale_block_count_max = 64;        // old blocks of a stream kept for their unspent rests
+inline constexpr std::size_t audit_entry_count_max = 1000;
 inline constexpr std::size_t hello_slots_kept_by_sender = 1024;     // of used-up blocks, per stream
 inline constexpr std::size_t hello_slots_kept_by_receiver = 4096;   // more, so that the sender rarely names one that is gone
 inline constexpr std::size_t ledger_record_size_max = 64U << 10U;

@@ -30,7 +30,8 @@ result<unique_fd> copy_to_memory(const std::vector<handover_piece>& pieces) {
             at += size;
         }
     }
-    if (::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) return fail_errno("seal", name);
+    if (::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
+        return fail_errno("seal", name);
     return memory;
 }
 

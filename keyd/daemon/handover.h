@@ -7,8 +7,8 @@
 
 namespace warifu {
 
-/// A sealed memory descriptor with the bytes of `pieces` one after the other. Errors: no_space, io_error, bad_checksum (the
-/// store lost the bytes).
+/// A sealed memory descriptor with the bytes of `pieces` one after the other. Errors: no_space, io_error, bad_checksum
+/// (the store lost the bytes).
 struct handover_piece {
     byte_place place;
     std::uint64_t size = 0;

@@ -47,7 +47,8 @@ result<std::shared_ptr<keyd>> keyd::start(asio::any_io_executor core, keyd_optio
     store.control_reserve = options.control_reserve;
     TRY(auto opened, pool::open(std::move(store)));
     if (opened->lost_bytes() != 0)
-        spdlog::warn("keyd {}: {} bytes of key are lost: their files are gone or damaged", options.site, opened->lost_bytes());
+        spdlog::warn("keyd {}: {} bytes of key are lost: their files are gone or damaged", options.site,
+                     opened->lost_bytes());
     TRY(auto listener, listen_local(keyd_socket_path(options), options.group));
     std::shared_ptr<keyd> out(new keyd(std::move(core), std::move(options), std::move(opened), std::move(listener)));
     out->sources_.push_back(std::make_unique<pad_file_source>(out->pool_->incoming_directory()));
@@ -93,8 +94,7 @@ awaitable<void> keyd::stop() {
 awaitable<void> keyd::import_loop() {
     while (!stopping_) {
         bool any = false;
-        for (std::size_t i = 0; i < sources_.size() && !stopping_; ++i)
-            any = co_await import_from(*sources_[i]) || any;
+        for (std::size_t i = 0; i < sources_.size() && !stopping_; ++i) any = co_await import_from(*sources_[i]) || any;
         if (!any && !stopping_)
             co_await import_wanted_.wait(steady_clock::now() + std::chrono::milliseconds(options_.poll_ms));
     }
@@ -138,7 +138,9 @@ awaitable<result<void>> keyd::import_one(pad_source& source, pad_source::deliver
         co_return fail(admitted.error().code, found.path + ": refused: " + admitted.error().text);
     }
     const std::string path = found.path;
-    auto work = [found = std::move(found), directory = pool_->blocks_directory()] { return stage_block(found, directory); };
+    auto work = [found = std::move(found), directory = pool_->blocks_directory()] {
+        return stage_block(found, directory);
+    };
     auto staged = co_await on_worker(keeper_, std::move(work));
     if (!staged) {
         const auto code = staged.error().code;
@@ -200,6 +202,7 @@ std::string keyd::status_json() const {
     const double uptime = std::chrono::duration<double>(steady_clock::now() - started_).count();
     nlohmann::json out{{"site", options_.site},
                        {"claim", to_string(pool_->strength())},
+                       {"incoming", pool_->incoming_directory()},
                        {"pid", ::getpid()},
                        {"uptime_s", uptime},
                        {"control_reserve_bytes", options_.control_reserve},

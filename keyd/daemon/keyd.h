@@ -1,6 +1,7 @@
 #pragma once
-// The key manager of one site: owns the pool, serves consumers on a local socket, takes in what its sources deliver, erases
-// what was used. State belongs to the core thread; copying windows and checking or erasing files run on two workers.
+// The key manager of one site: owns the pool, serves consumers on a local socket, takes in what its sources deliver,
+// erases what was used. State belongs to the core thread; copying windows and checking or erasing files run on two
+// workers.
 
 #include <functional>
 #include <list>
@@ -36,7 +37,8 @@ std::string keyd_socket_path(const keyd_options& options);
 
 class keyd : public std::enable_shared_from_this<keyd> {
   public:
-    /// Opens the pool, listens and starts to serve. Errors: those of pool::open and listen_local; the text names the path.
+    /// Opens the pool, listens and starts to serve. Errors: those of pool::open and listen_local; the text names the
+    /// path.
     static result<std::shared_ptr<keyd>> start(asio::any_io_executor core, keyd_options options);
     ~keyd();
 
@@ -145,8 +147,8 @@ auto keyd::on_worker(asio::thread_pool& worker, Work work) -> awaitable<decltype
     co_return co_await asio::co_spawn(worker.get_executor(), std::move(job), asio::use_awaitable);
 }
 
-/// Runs a key manager until SIGTERM or SIGINT: hardens the process, starts, calls `on_ready` once consumers can connect, and
-/// stops cleanly.
+/// Runs a key manager until SIGTERM or SIGINT: hardens the process, starts, calls `on_ready` once consumers can
+/// connect, and stops cleanly.
 result<void> run_keyd(keyd_options options, std::function<void()> on_ready = {});
 
 }  // namespace warifu

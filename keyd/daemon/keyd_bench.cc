@@ -1,5 +1,5 @@
-// The whole way of a window: mark durable, copy to a memory descriptor, over the socket, mapped by the consumer, released,
-// erased. Pads lie in WARIFU_BENCH_DIR (default: /dev/shm).
+// The whole way of a window: mark durable, copy to a memory descriptor, over the socket, mapped by the consumer,
+// released, erased. Pads lie in WARIFU_BENCH_DIR (default: /dev/shm).
 
 #include <benchmark/benchmark.h>
 #include <cstdlib>
@@ -64,7 +64,7 @@ void hand_over(benchmark::State& state) {
             left -= range.size;
             (void)co_await client->release(ab, range, range.end());
         } else {
-            state.SkipWithError(window.error().message());
+            state.SkipWithError(window.error().message().c_str());
         }
         own.stop();
     };

@@ -10,7 +10,8 @@ namespace warifu {
 using namespace keyd_protocol;
 
 bool keyd::must_queue(const stream_name& stream, key_use use) const {
-    return std::ranges::any_of(waiters_, [&](const auto& other) { return other->stream == stream && other->use <= use; });
+    return std::ranges::any_of(waiters_,
+                               [&](const auto& other) { return other->stream == stream && other->use <= use; });
 }
 
 std::list<std::shared_ptr<keyd::waiter>>::iterator keyd::enqueue(const stream_name& stream, key_use use) {
@@ -22,7 +23,8 @@ void keyd::wake_waiters() {
     for (const auto& one : waiters_) one->ready.set();
 }
 
-/// Attempts until it works, the time is over or the consumer is gone. The most urgent use goes first, then who came first.
+/// Attempts until it works, the time is over or the consumer is gone. The most urgent use goes first, then who came
+/// first.
 template <typename Attempt>
 auto keyd::with_key(client_ptr from, stream_name stream, key_use use, std::uint32_t wait_ms, Attempt attempt)
     -> awaitable<decltype(attempt())> {

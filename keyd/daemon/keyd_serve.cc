@@ -52,9 +52,10 @@ awaitable<void> keyd::serve(client_ptr from) {
         while (from->in_flight >= keyd_requests_in_flight_max && !from->closed) co_await sleep_for(pause);
         if (from->closed) co_return;
         ++from->in_flight;
-        asio::co_spawn(core_, answer_one(from, std::move(*message)), [self = shared_from_this()](std::exception_ptr thrown) {
-            if (thrown) std::rethrow_exception(thrown);
-        });
+        asio::co_spawn(core_, answer_one(from, std::move(*message)),
+                       [self = shared_from_this()](std::exception_ptr thrown) {
+                           if (thrown) std::rethrow_exception(thrown);
+                       });
     }
 }
 

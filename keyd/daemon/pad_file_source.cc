@@ -12,11 +12,11 @@
 namespace warifu {
 namespace {
 
-constexpr std::int64_t settle_ns = 5'000'000'000;      // a file that changed this lately may still be growing
+constexpr std::int64_t settle_ns = 5'000'000'000;  // a file that changed this lately may still be growing
 constexpr std::size_t scan_count_max = 100'000;
 
 bool changed_lately(const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return false;
     const std::int64_t changed = status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec;
     return realtime_ns() - changed < settle_ns && realtime_ns() >= changed;

@@ -1,6 +1,6 @@
 #pragma once
-// Pad files dropped into a directory by a courier or the dealer. A file counts as delivered once it has its .pad name (written
-// beside and renamed); one that is copied there directly is given time to become complete.
+// Pad files dropped into a directory by a courier or the dealer. A file counts as delivered once it has its .pad name
+// (written beside and renamed); one that is copied there directly is given time to become complete.
 
 #include <deque>
 #include <string>
@@ -13,8 +13,8 @@ class pad_file_source final : public pad_source {
   public:
     explicit pad_file_source(std::string directory) : directory_(std::move(directory)) {}
 
-    /// The next file, ordered by name (so by stream and offset). A file that is no pad file is set aside as NAME.refused and
-    /// reported as an error that names it.
+    /// The next file, ordered by name (so by stream and offset). A file that is no pad file is set aside as
+    /// NAME.refused and reported as an error that names it.
     result<std::optional<delivery>> next() override;
     /// Removes the file if it is still there (it was copied, not taken), overwriting it first.
     result<void> consumed(const block_id& id) override;

@@ -51,7 +51,8 @@ result<pad_range> choose_window(const stream_state& stream, std::uint64_t size_m
 result<void> check_receivable(const stream_state& stream, const pad_range& range) {
     const auto* block = stream.data_block(range);
     if (block == nullptr) return fail(errc::conflict, "the window is not here");
-    if (block->spent.intersects(range.offset, range.end())) return fail(errc::conflict, "part of the window is spent here");
+    if (block->spent.intersects(range.offset, range.end()))
+        return fail(errc::conflict, "part of the window is spent here");
     return {};
 }
 

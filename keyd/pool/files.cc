@@ -62,7 +62,7 @@ result<void> write_at(int fd, std::uint64_t offset, bytes_view bytes, const std:
 }
 
 result<std::uint64_t> file_size(int fd, const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd, &status) != 0) return fail_errno("stat", path);
     return static_cast<std::uint64_t>(status.st_size);
 }

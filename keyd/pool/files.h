@@ -43,8 +43,8 @@ result<void> rename_file(const std::string& from, const std::string& to);
 /// A missing file is no error.
 result<void> remove_file(const std::string& path);
 
-/// Overwrites [offset, offset + size) with zeros, makes that durable, then gives the space back (a hole) where the file system
-/// can: memory of a tmpfs is freed. On flash the overwriting is no proof of erasure.
+/// Overwrites [offset, offset + size) with zeros, makes that durable, then gives the space back (a hole) where the file
+/// system can: memory of a tmpfs is freed. On flash the overwriting is no proof of erasure.
 result<void> erase_range(int fd, std::uint64_t offset, std::uint64_t size, const std::string& path);
 
 }  // namespace warifu

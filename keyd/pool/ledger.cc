@@ -93,11 +93,12 @@ result<ledger_contents> parse_ledger(bytes_view file) {
         const auto found = take_frame(file.subspan(at));
         if (!found || (!first && found->sequence != out.next_sequence)) {
             if (was_durable(file.subspan(at), first ? 0 : out.next_sequence))
-                return fail(errc::bad_checksum, fmt::format("a record that had been flushed is damaged at byte {}", at));
+                return fail(errc::bad_checksum,
+                            fmt::format("a record that had been flushed is damaged at byte {}", at));
             out.torn = true;
             break;
         }
-        TRY(auto record, decode_record(found->payload));
+        TRY(auto record, decode_ledger_record(found->payload));
         out.records.push_back(std::move(record));
         out.next_sequence = found->sequence + 1;
         at += found->size();
@@ -133,7 +134,8 @@ result<opened_ledger> ledger::open(const std::string& directory, const std::stri
     }
     ledger_contents contents = std::move(*found);
     if (contents.header.site != site)
-        return fail(errc::denied, fmt::format("{} belongs to site {}, not to {}", out.path_, contents.header.site, site));
+        return fail(errc::denied,
+                    fmt::format("{} belongs to site {}, not to {}", out.path_, contents.header.site, site));
     out.header_ = contents.header;
     TRY(out.fd_, open_file(out.path_, O_RDWR));
     out.size_ = contents.good_size;
@@ -145,7 +147,7 @@ result<opened_ledger> ledger::open(const std::string& directory, const std::stri
 }
 
 byte_vector ledger::frame(const ledger_record& record) {
-    const auto payload = encode_record(record);
+    const auto payload = encode_ledger_record(record);
     writer body(ledger_frame_size + payload.size());
     body.put_be(static_cast<std::uint32_t>(payload.size())).put_be(next_sequence_).put_be(durable_).put_bytes(payload);
     writer out(ledger_frame_size + payload.size());

@@ -1,8 +1,8 @@
 #pragma once
-// The ledger file: an append-only log of records, each with a sequence number and a CRC32C. A torn tail (records that were
-// never flushed) is dropped when the file is opened; damage to a record that was flushed is told apart and refused, because
-// forgetting it would offer spent bytes again. Compaction replaces the file by a snapshot: write beside, flush, rename, flush
-// the directory. One owner, one thread.
+// The ledger file: an append-only log of records, each with a sequence number and a CRC32C. A torn tail (records that
+// were never flushed) is dropped when the file is opened; damage to a record that was flushed is told apart and
+// refused, because forgetting it would offer spent bytes again. Compaction replaces the file by a snapshot: write
+// beside, flush, rename, flush the directory. One owner, one thread.
 
 #include <functional>
 #include <string>
@@ -26,7 +26,7 @@ inline constexpr std::size_t ledger_frame_size = 24;  // crc, size, sequence, du
 struct ledger_contents {
     ledger_header header;
     std::vector<ledger_record> records;
-    std::uint64_t good_size = 0;      // of the file, up to the torn tail
+    std::uint64_t good_size = 0;  // of the file, up to the torn tail
     std::uint64_t next_sequence = 0;
     bool torn = false;
 };
@@ -42,9 +42,9 @@ class ledger {
     static result<struct opened_ledger> open(const std::string& directory, const std::string& site);
     ledger(ledger&&) noexcept = default;
 
-    /// Adds a record; durable after the next sync(). A failed append leaves no trace (no_space: try again later). After a failed
-    /// sync() or replace() every later call fails too: what reached the medium is then unknown, and the owner must start again
-    /// from what it reads back.
+    /// Adds a record; durable after the next sync(). A failed append leaves no trace (no_space: try again later). After
+    /// a failed sync() or replace() every later call fails too: what reached the medium is then unknown, and the owner
+    /// must start again from what it reads back.
     result<void> append(const ledger_record& record);
     result<void> sync();
     /// Atomically replaces all records by these, durably.

@@ -67,12 +67,18 @@ struct encoder {
         out.put_be(r.used_to).put_be(static_cast<std::uint8_t>(r.burnt));
         return out.take();
     }
-    byte_vector operator()(const range_burnt& r) const { return start_range(type::range_burnt, r.stream, r.range).take(); }
+    byte_vector operator()(const range_burnt& r) const {
+        return start_range(type::range_burnt, r.stream, r.range).take();
+    }
     byte_vector operator()(const floor_raised& r) const {
         return start(type::floor_raised).put_be(r.stream).put_be(r.offset).take();
     }
-    byte_vector operator()(const hello_spent& r) const { return start_range(type::hello_spent, r.stream, r.range).take(); }
-    byte_vector operator()(const range_erased& r) const { return start_range(type::range_erased, r.stream, r.range).take(); }
+    byte_vector operator()(const hello_spent& r) const {
+        return start_range(type::hello_spent, r.stream, r.range).take();
+    }
+    byte_vector operator()(const range_erased& r) const {
+        return start_range(type::range_erased, r.stream, r.range).take();
+    }
     byte_vector operator()(const block_gone& r) const {
         return start(type::block_gone).put_be(r.stream).put_be(r.offset).take();
     }
@@ -82,7 +88,9 @@ struct encoder {
         for (const auto& id : r.ids) out.put(id);
         return out.take();
     }
-    byte_vector operator()(const range_known& r) const { return start_range(type::range_known, r.stream, r.range).take(); }
+    byte_vector operator()(const range_known& r) const {
+        return start_range(type::range_known, r.stream, r.range).take();
+    }
     byte_vector operator()(const window_history& r) const {
         writer out = start(type::window_history);
         put_window(out, r.window);
@@ -203,32 +211,45 @@ result<ledger_record> take_placed(reader& in) {
 result<ledger_record> take_record(reader& in) {
     TRY(const auto code, in.take_be<std::uint8_t>());
     switch (static_cast<type>(code)) {
-        case type::stream_added: return take_stream_added(in);
-        case type::block_imported: return take_block_imported(in);
-        case type::window_spent: return take_window(in);
-        case type::window_closed: return take_window_closed(in);
-        case type::range_burnt: return take_ranged<range_burnt>(in);
-        case type::floor_raised: return take_placed<floor_raised>(in);
-        case type::hello_spent: return take_ranged<hello_spent>(in);
-        case type::range_erased: return take_ranged<range_erased>(in);
-        case type::block_gone: return take_placed<block_gone>(in);
-        case type::ids_known: return take_ids_known(in);
-        case type::range_known: return take_ranged<range_known>(in);
-        case type::window_history: return take_window_history(in);
-        case type::stream_totals: return take_stream_totals(in);
+        case type::stream_added:
+            return take_stream_added(in);
+        case type::block_imported:
+            return take_block_imported(in);
+        case type::window_spent:
+            return take_window(in);
+        case type::window_closed:
+            return take_window_closed(in);
+        case type::range_burnt:
+            return take_ranged<range_burnt>(in);
+        case type::floor_raised:
+            return take_placed<floor_raised>(in);
+        case type::hello_spent:
+            return take_ranged<hello_spent>(in);
+        case type::range_erased:
+            return take_ranged<range_erased>(in);
+        case type::block_gone:
+            return take_placed<block_gone>(in);
+        case type::ids_known:
+            return take_ids_known(in);
+        case type::range_known:
+            return take_ranged<range_known>(in);
+        case type::window_history:
+            return take_window_history(in);
+        case type::stream_totals:
+            return take_stream_totals(in);
     }
     return fail(errc::bad_format, "unknown kind of record");
 }
 
 }  // namespace
 
-byte_vector encode_record(const ledger_record& record) {
+byte_vector encode_ledger_record(const ledger_record& record) {
     auto bytes = std::visit(encoder{}, record);
     WARIFU_ASSERT(bytes.size() <= ledger_record_size_max);
     return bytes;
 }
 
-result<ledger_record> decode_record(bytes_view bytes) {
+result<ledger_record> decode_ledger_record(bytes_view bytes) {
     reader in(bytes);
     TRY(auto record, take_record(in));
     TRY_VOID(in.done());

@@ -1,6 +1,6 @@
 #pragma once
-// What a keyd's ledger remembers, one record each. Records are events: pool_state is what results from applying them in order.
-// FORMAT.md has the byte tables.
+// What a keyd's ledger remembers, one record each. Records are events: pool_state is what results from applying them in
+// order. FORMAT.md has the byte tables.
 
 #include <variant>
 #include <vector>
@@ -97,13 +97,13 @@ struct stream_totals {
     bool operator==(const stream_totals&) const = default;
 };
 
-using ledger_record = std::variant<stream_added, block_imported, window_spent, window_closed, range_burnt, floor_raised,
-                                   hello_spent, range_erased, block_gone, ids_known, range_known, window_history,
-                                   stream_totals>;
+using ledger_record =
+    std::variant<stream_added, block_imported, window_spent, window_closed, range_burnt, floor_raised, hello_spent,
+                 range_erased, block_gone, ids_known, range_known, window_history, stream_totals>;
 
 /// One type byte and the fields.
-byte_vector encode_record(const ledger_record& record);
+byte_vector encode_ledger_record(const ledger_record& record);
 /// bad_format; never allocates more than the input's size.
-result<ledger_record> decode_record(bytes_view bytes);
+result<ledger_record> decode_ledger_record(bytes_view bytes);
 
 }  // namespace warifu

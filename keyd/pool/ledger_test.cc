@@ -34,14 +34,14 @@ std::vector<ledger_record> one_of_each() {
 
 TEST(ledger_record, round_trip_and_no_prefix_decodes) {
     for (const auto& record : one_of_each()) {
-        const auto bytes = encode_record(record);
-        const auto back = decode_record(bytes);
+        const auto bytes = encode_ledger_record(record);
+        const auto back = decode_ledger_record(bytes);
         ASSERT_TRUE(back) << back.error().message();
         EXPECT_TRUE(*back == record) << record.index();
         for (std::size_t size = 0; size < bytes.size(); ++size)
-            EXPECT_FALSE(decode_record(bytes_view(bytes).first(size))) << record.index() << " cut at " << size;
+            EXPECT_FALSE(decode_ledger_record(bytes_view(bytes).first(size))) << record.index() << " cut at " << size;
     }
-    EXPECT_FALSE(decode_record(byte_vector{std::byte{99}}));
+    EXPECT_FALSE(decode_ledger_record(byte_vector{std::byte{99}}));
 }
 
 TEST(ledger, keeps_records_over_reopening) {
@@ -151,6 +151,65 @@ TEST(ledger, records_that_were_never_flushed_may_tear_in_any_order) {
     EXPECT_EQ(parsed->records.size(), 1U);
 }
 
+/// Some event that may make sense.
+void random_event(pool_state& state, std::mt19937& random, int step) {
+    const auto stream = static_cast<std::uint16_t>(random() % 2);
+    const std::uint64_t offset = random() % (3 * block_size);
+    const pad_range range{offset, 1 + random() % 9000};
+    const auto& open = state.streams()[stream].open;
+    switch (random() % 8) {
+        case 0: {
+            const auto* block = state.streams()[stream].data_block(range);
+            if (block != nullptr && !block->spent.intersects(range.offset, range.end()))
+                (void)state.apply(window_spent{stream, range, {}, key_use::bulk, step});
+            break;
+        }
+        case 1:
+            if (!open.empty()) {
+                const auto window = open.begin()->second.range;
+                (void)state.apply(
+                    window_closed{stream, window, window.offset + random() % (window.size + 1), random() % 3 == 0});
+            }
+            break;
+        case 2:
+            (void)state.apply(range_burnt{stream, range});
+            break;
+        case 3:
+            (void)state.apply(hello_spent{stream, {offset / block_size * block_size + offset % 4000 / 96 * 96, 96}});
+            break;
+        case 4:
+            (void)state.apply(range_erased{stream, range});
+            break;
+        case 5:
+            if (random() % 8 == 0) (void)state.apply(floor_raised{stream, offset / 4});
+            break;
+        case 6:
+            if (random() % 8 == 0) (void)state.apply(block_gone{stream, offset / block_size * block_size});
+            break;
+        default:
+            break;
+    }
+}
+
+void expect_same(const pool_state& state, const pool_state& again) {
+    for (std::size_t i = 0; i < 2; ++i) {
+        const auto& a = state.streams()[i];
+        const auto& b = again.streams()[i];
+        EXPECT_EQ(b.free_bytes, a.free_bytes);
+        EXPECT_EQ(b.hello_slots_free, a.hello_slots_free);
+        EXPECT_EQ(b.free_blocks, a.free_blocks);
+        EXPECT_EQ(b.ever, a.ever);
+        EXPECT_EQ(b.history.size(), a.history.size());
+        std::uint64_t free = 0, slots = 0;
+        for (const auto& [offset, block] : a.blocks) {
+            free += block.free_bytes();
+            slots += block.hello_slots_free();
+        }
+        EXPECT_EQ(a.free_bytes, free) << "the running sums are right";
+        EXPECT_EQ(a.hello_slots_free, slots);
+    }
+}
+
 TEST(pool_state, a_snapshot_leads_to_the_same_state) {
     std::mt19937 random(7);
     for (int round = 0; round < 50; ++round) {
@@ -161,59 +220,16 @@ TEST(pool_state, a_snapshot_leads_to_the_same_state) {
             auto block = make_block(ab, i / 2 * block_size, block_size);
             ASSERT_TRUE(state.apply(block_imported{static_cast<std::uint16_t>(i % 2), block, i}));
         }
-        for (int step = 0; step < 60; ++step) {
-            const auto stream = static_cast<std::uint16_t>(random() % 2);
-            const std::uint64_t offset = random() % (3 * block_size);
-            const pad_range range{offset, 1 + random() % 9000};
-            const auto& open = state.streams()[stream].open;
-            switch (random() % 8) {
-                case 0: {
-                    const auto* block = state.streams()[stream].data_block(range);
-                    if (block != nullptr && !block->spent.intersects(range.offset, range.end()))
-                        (void)state.apply(window_spent{stream, range, {}, key_use::bulk, step});
-                    break;
-                }
-                case 1:
-                    if (!open.empty()) {
-                        const auto window = open.begin()->second.range;
-                        (void)state.apply(window_closed{stream, window, window.offset + random() % (window.size + 1),
-                                                        random() % 3 == 0});
-                    }
-                    break;
-                case 2: (void)state.apply(range_burnt{stream, range}); break;
-                case 3: (void)state.apply(hello_spent{stream, {offset / block_size * block_size + offset % 4000 / 96 * 96, 96}}); break;
-                case 4: (void)state.apply(range_erased{stream, range}); break;
-                case 5:
-                    if (random() % 8 == 0) (void)state.apply(floor_raised{stream, offset / 4});
-                    break;
-                case 6:
-                    if (random() % 8 == 0) (void)state.apply(block_gone{stream, offset / block_size * block_size});
-                    break;
-                default: break;
-            }
-        }
+        for (int step = 0; step < 60; ++step) random_event(state, random, step);
         const auto records = state.snapshot();
         pool_state again;
         for (const auto& record : records) {
-            const auto bytes = encode_record(record);
-            const auto applied = again.apply(*decode_record(bytes));
+            const auto bytes = encode_ledger_record(record);
+            const auto applied = again.apply(*decode_ledger_record(bytes));
             ASSERT_TRUE(applied) << applied.error().message();
         }
         EXPECT_EQ(again.snapshot(), records);
-        for (std::size_t i = 0; i < 2; ++i) {
-            EXPECT_EQ(again.streams()[i].free_bytes, state.streams()[i].free_bytes);
-            EXPECT_EQ(again.streams()[i].hello_slots_free, state.streams()[i].hello_slots_free);
-            EXPECT_EQ(again.streams()[i].free_blocks, state.streams()[i].free_blocks);
-            EXPECT_EQ(again.streams()[i].ever, state.streams()[i].ever);
-            EXPECT_EQ(again.streams()[i].history.size(), state.streams()[i].history.size());
-            std::uint64_t free = 0, slots = 0;
-            for (const auto& [offset, block] : state.streams()[i].blocks) {
-                free += block.free_bytes();
-                slots += block.hello_slots_free();
-            }
-            EXPECT_EQ(state.streams()[i].free_bytes, free);
-            EXPECT_EQ(state.streams()[i].hello_slots_free, slots);
-        }
+        expect_same(state, again);
     }
 }
 

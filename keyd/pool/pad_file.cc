@@ -45,7 +45,9 @@ std::uint32_t hello_region_size(std::uint64_t block_size) {
 }
 
 bool is_site_name(std::string_view name) {
-    const auto is_alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
+    const auto is_alnum = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    };
     if (name.empty() || name.size() > site_name_size_max || !is_alnum(name.front())) return false;
     return std::ranges::all_of(name, [&](char c) { return is_alnum(c) || c == '.' || c == '_' || c == '-'; });
 }
@@ -63,7 +65,8 @@ result<void> check_block_header(const block_header& block) {
     const std::uint32_t hello = block.kind == block_kind::random ? 0 : hello_region_size(range.size);
     if (same != (block.kind == block_kind::random))
         return fail(errc::bad_format, "pads have two sites, random blocks have one");
-    if (block.hello_size != hello) return fail(errc::bad_format, "the hello region has another size than its block asks for");
+    if (block.hello_size != hello)
+        return fail(errc::bad_format, "the hello region has another size than its block asks for");
     if (block.id.is_zero()) return fail(errc::bad_format, "the block id is zero");
     return {};
 }
@@ -146,12 +149,14 @@ result<pad_file_header> verify_pad_file(const std::string& path) {
     buffer piece(1U << 20U);
     std::uint32_t crc = 0;
     for (std::uint64_t done = 0; done < header.block.range.size;) {
-        const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), header.block.range.size - done));
+        const auto step =
+            static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), header.block.range.size - done));
         TRY_VOID(read_at(fd.get(), pad_header_size + done, piece.span(0, step), path));
         crc = crc32c(piece.view(0, step), crc);
         done += step;
     }
-    if (crc != *header.data_crc) return fail(errc::bad_checksum, path + ": damaged: its bytes do not match their checksum");
+    if (crc != *header.data_crc)
+        return fail(errc::bad_checksum, path + ": damaged: its bytes do not match their checksum");
     return header;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // The pad file: one block of pad or random bytes on its way to a keyd, or in its store. FORMAT.md has the table.
-// While it travels, the header holds a CRC32C of the bytes; the store removes it (it says 32 bits about bytes that are to be
-// erased).
+// While it travels, the header holds a CRC32C of the bytes; the store removes it (it says 32 bits about bytes that are
+// to be erased).
 
 #include <optional>
 #include <string>
@@ -35,7 +35,8 @@ result<pad_file_header> read_pad_header(const std::string& path);
 /// Reads the whole file and compares its CRC32C. bad_checksum names the file. Worker thread: takes long.
 result<pad_file_header> verify_pad_file(const std::string& path);
 
-/// Writes one pad file under a temporary name; finish() makes it durable and gives it its name. Without finish() nothing stays.
+/// Writes one pad file under a temporary name; finish() makes it durable and gives it its name. Without finish()
+/// nothing stays.
 class pad_file_writer {
   public:
     /// `directory` must exist. The name is SENDER-RECEIVER-OFFSET-ID.pad.

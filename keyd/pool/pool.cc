@@ -2,6 +2,7 @@
 #include "keyd/pool/pool.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -17,6 +18,8 @@ namespace warifu {
 namespace {
 
 constexpr std::size_t copy_step = 1U << 20U;
+constexpr int lock_tries_max = 20;
+constexpr useconds_t lock_pause_us = 10'000;
 
 result<std::vector<std::string>> list_directory(const std::string& path) {
     std::vector<std::string> names;
@@ -29,14 +32,17 @@ result<std::vector<std::string>> list_directory(const std::string& path) {
 
 result<unique_fd> take_lock(const std::string& directory) {
     TRY(unique_fd lock, open_file(directory + "/lock", O_RDWR | O_CREAT));
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-        return fail(errc::busy, directory + ": another key manager runs on this directory");
+    for (int i = 0; ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0; ++i) {
+        if (i == lock_tries_max) return fail(errc::busy, directory + ": another key manager runs on this directory");
+        ::usleep(
+            lock_pause_us);  // the audit looks at the lock for a moment, and a keyd that was killed takes one to go
+    }
     return lock;
 }
 
 result<bool> same_file_system(const std::string& a, const std::string& b) {
-    struct stat first {};
-    struct stat second {};
+    struct stat first{};
+    struct stat second{};
     if (::stat(a.c_str(), &first) != 0) return fail_errno("stat", a);
     if (::stat(b.c_str(), &second) != 0) return fail_errno("stat", b);
     return first.st_dev == second.st_dev;
@@ -99,13 +105,19 @@ result<std::unique_ptr<pool>> pool::open(pool_options options) {
     TRY_VOID(make_directory(options.directory));
     TRY_VOID(make_directory(options.directory + "/incoming"));
     TRY_VOID(make_directory(options.blocks_directory));
+    // Who looks at the directory later (the audit) finds the blocks under the usual name.
+    const std::string usual = options.directory + "/blocks";
+    if (options.blocks_directory != usual && ::symlink(options.blocks_directory.c_str(), usual.c_str()) != 0 &&
+        errno != EEXIST)
+        return fail_errno("link", usual);
     TRY(unique_fd lock, take_lock(options.directory));
     const bool is_new = ::access((options.directory + "/ledger").c_str(), F_OK) != 0;
     if (is_new) {
         TRY(const auto names, list_directory(options.blocks_directory));
         if (std::ranges::any_of(names, [](const auto& name) { return name.ends_with(pad_file_suffix); }))
-            return fail(errc::conflict, options.directory + ": has blocks but no ledger: their bytes may have been used; "
-                                                            "destroy the blocks or bring the ledger back");
+            return fail(errc::conflict, options.directory +
+                                            ": has blocks but no ledger: their bytes may have been used; "
+                                            "destroy the blocks or bring the ledger back");
     }
     auto opened = ledger::open(options.directory, options.site);
     if (!opened) return fail(opened.error());
@@ -181,8 +193,8 @@ result<void> pool::recover_block(std::uint16_t stream, const block_state& block)
     return {};
 }
 
-/// Files of the store that the ledger does not hold as blocks: known ids are leftovers and get erased; others are deliveries
-/// whose import was cut short and go back to incoming/.
+/// Files of the store that the ledger does not hold as blocks: known ids are leftovers and get erased; others are
+/// deliveries whose import was cut short and go back to incoming/.
 result<void> pool::recover_strays() {
     std::set<std::string> expected;
     for (const auto& stream : state_.streams())
@@ -212,9 +224,11 @@ result<void> pool::admits(const block_header& header) const {
     TRY_VOID(check_block_header(header));
     const auto& name = header.stream;
     if (name.sender != options_.site && name.receiver != options_.site)
-        return fail(errc::denied, fmt::format("the block is for {} -> {}, not for {}", name.sender, name.receiver, options_.site));
+        return fail(errc::denied,
+                    fmt::format("the block is for {} -> {}, not for {}", name.sender, name.receiver, options_.site));
     const auto& peer = name.sender == options_.site ? name.receiver : name.sender;
-    const bool is_known = peer == options_.site || options_.peers.empty() || std::ranges::count(options_.peers, peer) != 0;
+    const bool is_known =
+        peer == options_.site || options_.peers.empty() || std::ranges::count(options_.peers, peer) != 0;
     if (!is_known) return fail(errc::denied, "there is no link to site " + peer);
     if (state_.ids().contains(header.id)) {
         for (const auto& stream : state_.streams())
@@ -228,8 +242,10 @@ result<void> pool::admits(const block_header& header) const {
         state_.streams()[index].ever.intersects(header.range.offset, header.range.end()))
         return fail(errc::exists, "another block of the stream covered this range before");
     if (index == state_.streams().size() && index >= pad_stream_count_max) return fail(errc::busy, "too many streams");
-    if (state_.block_count() >= pad_block_count_max) return fail(errc::busy, "the store holds as many blocks as it may");
-    if (state_.ids().size() >= pad_block_id_count_max) return fail(errc::too_large, "as many blocks were imported as a ledger can remember");
+    if (state_.block_count() >= pad_block_count_max)
+        return fail(errc::busy, "the store holds as many blocks as it may");
+    if (state_.ids().size() >= pad_block_id_count_max)
+        return fail(errc::too_large, "as many blocks were imported as a ledger can remember");
     return {};
 }
 

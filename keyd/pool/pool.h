@@ -1,10 +1,10 @@
 #pragma once
-// One site's key store: blocks of pad and random bytes in files, and the ledger that says which of them are spent. The rules of
-// contract S2 live here: a mark is durable before the bytes may leave, an id or a range is imported once, a swapped direction
-// is refused, what a crash left open is burnt.
+// One site's key store: blocks of pad and random bytes in files, and the ledger that says which of them are spent. The
+// rules of contract S2 live here: a mark is durable before the bytes may leave, an id or a range is imported once, a
+// swapped direction is refused, what a crash left open is burnt.
 //
-// The pool does the accounting and says where bytes lie; reading and erasing them (slow) are free functions for a worker
-// thread. One owner, one thread; a lock on the directory keeps a second keyd out.
+// The pool does the accounting and says where bytes lie; reading and erasing them (slow) are free functions for a
+// worker thread. One owner, one thread; a lock on the directory keeps a second keyd out.
 
 #include <memory>
 #include <optional>
@@ -21,11 +21,11 @@
 namespace warifu {
 
 struct pool_options {
-    std::string directory;                       // holds ledger, lock, incoming/ and blocks/; created if it is not there
-    std::string blocks_directory;                // "": DIRECTORY/blocks; may lie on a tmpfs while the ledger is on a disk
+    std::string directory;         // holds ledger, lock, incoming/ and blocks/; created if it is not there
+    std::string blocks_directory;  // "": DIRECTORY/blocks; may lie on a tmpfs while the ledger is on a disk
     std::string site;
-    std::vector<std::string> peers;              // sites with a link to this one; empty: any
-    std::uint64_t control_reserve = 1U << 20U;   // bytes of each outbound stream that only key_use::control may take
+    std::vector<std::string> peers;             // sites with a link to this one; empty: any
+    std::uint64_t control_reserve = 1U << 20U;  // bytes of each outbound stream that only key_use::control may take
     std::uint64_t compact_above = ledger_size_before_compaction_min;  // bytes of the ledger
 };
 
@@ -74,14 +74,14 @@ result<void> run_erasure(const erase_job& job);
 
 class pool {
   public:
-    /// Errors name the file: busy (another keyd runs on the directory), bad_checksum (the ledger is damaged), denied (it
-    /// belongs to another site), conflict (blocks without a ledger: their bytes may have been used).
+    /// Errors name the file: busy (another keyd runs on the directory), bad_checksum (the ledger is damaged), denied
+    /// (it belongs to another site), conflict (blocks without a ledger: their bytes may have been used).
     static result<std::unique_ptr<pool>> open(pool_options options);
     ~pool();
 
     // Import
-    /// Whether a block would be taken: exists (imported before, or its range was), conflict (known id in another place or the
-    /// other direction), denied (not for this site, or an unknown peer), busy (no room for more blocks).
+    /// Whether a block would be taken: exists (imported before, or its range was), conflict (known id in another place
+    /// or the other direction), denied (not for this site, or an unknown peer), busy (no room for more blocks).
     result<void> admits(const block_header& header) const;
     /// Takes a staged block: durable when it returns.
     result<void> import(const staged_block& staged);
@@ -91,8 +91,8 @@ class pool {
     result<pad_range> claim_send(const stream_name& stream, session_id session, std::uint64_t size_min,
                                  std::uint64_t size_want, key_use use);
     result<void> claim_receive(const stream_name& stream, session_id session, pad_range range);
-    /// Random bytes: like a window that is used up at once (the caller erases after it has read). size <= 64 MiB; the ranges
-    /// may lie in several blocks.
+    /// Random bytes: like a window that is used up at once (the caller erases after it has read). size <= 64 MiB; the
+    /// ranges may lie in several blocks.
     result<std::vector<pad_range>> claim_random(std::uint64_t size, session_id session);
     result<void> release(const stream_name& stream, pad_range window, std::uint64_t used_to);
     /// The window's holder is gone: all of it counts as used.
@@ -156,7 +156,8 @@ class pool {
     pool_state state_;
     std::uint64_t compacted_size_ = 0;
     std::uint64_t lost_bytes_ = 0;
-    std::map<std::pair<std::uint16_t, std::uint64_t>, unsigned> looks_;  // failed peeks of hello slots, by stream and offset
+    std::map<std::pair<std::uint16_t, std::uint64_t>, unsigned>
+        looks_;                                                  // failed peeks of hello slots, by stream and offset
     std::set<std::pair<std::uint16_t, std::uint64_t>> touched_;  // blocks that may have something to erase
     std::set<std::pair<std::uint16_t, std::uint64_t>> erasing_;  // blocks with a job under way
 };

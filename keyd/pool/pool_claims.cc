@@ -88,7 +88,8 @@ result<void> pool::release(const stream_name& name, pad_range window, std::uint6
     if (index == state_.streams().size()) return fail(errc::not_found, "no such window is out");
     const auto& stream = state_.streams()[index];
     const auto held = stream.open.find(window.offset);
-    if (held == stream.open.end() || held->second.range != window) return fail(errc::not_found, "no such window is out");
+    if (held == stream.open.end() || held->second.range != window)
+        return fail(errc::not_found, "no such window is out");
     if (used_to < window.offset || used_to > window.end())
         return fail(errc::bad_argument, "the mark lies outside of the window");
     TRY_VOID(record(window_closed{static_cast<std::uint16_t>(index), window, used_to, false}));
@@ -101,7 +102,8 @@ result<void> pool::burn(const stream_name& name, pad_range window) {
     if (index == state_.streams().size()) return fail(errc::not_found, "no such window is out");
     const auto& stream = state_.streams()[index];
     const auto held = stream.open.find(window.offset);
-    if (held == stream.open.end() || held->second.range != window) return fail(errc::not_found, "no such window is out");
+    if (held == stream.open.end() || held->second.range != window)
+        return fail(errc::not_found, "no such window is out");
     TRY_VOID(record(window_closed{static_cast<std::uint16_t>(index), window, window.end(), true}));
     touch(static_cast<std::uint16_t>(index), window.offset);
     return {};
@@ -136,8 +138,8 @@ result<hello_slot> pool::take_hello_slot(const stream_name& name) {
     TRY(const auto index, find(name, role::send));
     const auto& stream = state_.streams()[index];
     if (stream.hello_slots_free == 0) return fail(errc::no_key, "no hello slot is left");
-    // Drawn at random: after this end was restored from a copy it does not walk through the same slots again, and slots that
-    // the peer lacks do not stand in the way of those it has.
+    // Drawn at random: after this end was restored from a copy it does not walk through the same slots again, and slots
+    // that the peer lacks do not stand in the way of those it has.
     std::uint64_t pick = kernel_random_u64() % stream.hello_slots_free;
     for (const auto& [start, block] : stream.blocks) {
         const std::uint64_t here = block.hello_slots_free();
@@ -170,7 +172,8 @@ result<void> pool::check_hello_place(const stream_state& stream, std::uint64_t o
 
 result<hello_slot> pool::peek_hello_slot(const stream_name& name, std::uint64_t offset) {
     const auto index = find(name, role::receive);
-    if (!index) return fail(index.error().code == errc::no_key ? errc::not_found : index.error().code, index.error().text);
+    if (!index)
+        return fail(index.error().code == errc::no_key ? errc::not_found : index.error().code, index.error().text);
     TRY_VOID(check_hello_place(state_.streams()[*index], offset));
     if (looks_.size() >= looks_count_max) looks_.clear();
     auto& looks = looks_[{*index, offset}];
@@ -181,7 +184,8 @@ result<hello_slot> pool::peek_hello_slot(const stream_name& name, std::uint64_t 
 
 result<void> pool::spend_hello_slot(const stream_name& name, std::uint64_t offset) {
     const auto index = find(name, role::receive);
-    if (!index) return fail(index.error().code == errc::no_key ? errc::not_found : index.error().code, index.error().text);
+    if (!index)
+        return fail(index.error().code == errc::no_key ? errc::not_found : index.error().code, index.error().text);
     TRY_VOID(check_hello_place(state_.streams()[*index], offset));
     TRY_VOID(record_durably(hello_spent{*index, {offset, hello_slot_size}}));
     looks_.erase({*index, offset});
@@ -208,7 +212,8 @@ std::uint64_t pool::available(const stream_name& name) const {
 claim pool::strength() const {
     std::optional<claim> weakest;
     for (const auto& stream : state_.streams())
-        if (stream.totals.imported != 0) weakest = std::min(weakest.value_or(stream.totals.weakest), stream.totals.weakest);
+        if (stream.totals.imported != 0)
+            weakest = std::min(weakest.value_or(stream.totals.weakest), stream.totals.weakest);
     return weakest.value_or(claim::computational);
 }
 
@@ -222,7 +227,8 @@ std::vector<stream_status> pool::status() const {
         one.totals = stream.totals;
         one.blocks = stream.blocks.size();
         one.hello_slots = stream.hello_slots_free;
-        if (!stream.free_blocks.empty()) one.oldest_block_ns = stream.blocks.at(*stream.free_blocks.begin()).imported_ns;
+        if (!stream.free_blocks.empty())
+            one.oldest_block_ns = stream.blocks.at(*stream.free_blocks.begin()).imported_ns;
         const auto ever = stream.ever.intervals();
         if (!ever.empty()) one.end = ever.back().end;
         all.push_back(std::move(one));

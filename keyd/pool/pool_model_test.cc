@@ -1,7 +1,7 @@
-// An exhaustive small-state exploration of the ledger protocol: two ends of one stream, two sender processes, windows of one to
-// two units, and at every step the possibility that a keyd crashes (losing what was not flushed), a process dies, a message is
-// lost, or one end is restored from an old copy. Invariant: no unit is ever sealed twice. The decisions, the records and their
-// meaning are the real ones; disk and network are modelled.
+// An exhaustive small-state exploration of the ledger protocol: two ends of one stream, two sender processes, windows
+// of one to two units, and at every step the possibility that a keyd crashes (losing what was not flushed), a process
+// dies, a message is lost, or one end is restored from an old copy. Invariant: no unit is ever sealed twice. The
+// decisions, the records and their meaning are the real ones; disk and network are modelled.
 
 #include <algorithm>
 #include <deque>
@@ -75,12 +75,12 @@ struct world {
         const auto add = [&](const pool_state& state) {
             for (const auto& record : state.snapshot())
                 if (!std::holds_alternative<window_history>(record) && !std::holds_alternative<stream_totals>(record))
-                    out.put_sized(encode_record(record));
+                    out.put_sized(encode_ledger_record(record));
         };
         for (const auto* end : {&sender, &receiver}) {
             add(end->durable);
             out.put_be<std::uint8_t>(0xff);
-            for (const auto& record : end->pending) out.put_sized(encode_record(record));
+            for (const auto& record : end->pending) out.put_sized(encode_ledger_record(record));
         }
         for (const auto& p : process) {
             out.put_be(p.window ? p.window->offset : 0).put_be(p.window ? p.window->size : 0).put_be(p.used_to);
@@ -197,7 +197,8 @@ class explorer {
         process.used_to += unit;
         push(std::move(next));
     }
-    /// A clean end: the sender releases, and its final mark reaches the receiver or does not (then the window is burnt there).
+    /// A clean end: the sender releases, and its final mark reaches the receiver or does not (then the window is burnt
+    /// there).
     void finish(const world& w, std::size_t p) {
         const auto& process = w.process[p];
         world next = w;
@@ -274,8 +275,8 @@ TEST(pool_model, no_unit_is_sealed_twice_by_one_process_at_a_time) {
     EXPECT_GT(all.conflicts(), 100U) << "the exploration must reach refused windows";
 }
 
-/// All 180,000 states of two processes take a while: the whole is explored where WARIFU_LONG_TESTS is set, elsewhere the
-/// states nearest to the start.
+/// All 180,000 states of two processes take a while: the whole is explored where WARIFU_LONG_TESTS is set, elsewhere
+/// the states nearest to the start.
 TEST(pool_model, no_unit_is_sealed_twice_by_two_processes) {
     const bool all_states = std::getenv("WARIFU_LONG_TESTS") != nullptr;
     explorer some(2);

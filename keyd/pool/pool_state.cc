@@ -29,7 +29,8 @@ bool block_id_set::insert(const block_id& id) {
         auto to = static_cast<std::ptrdiff_t>(sorted_.size()) - 1;
         for (auto it = recent_.rbegin(); it != recent_.rend();) {
             const bool old_is_greater = from >= 0 && *it < sorted_[static_cast<std::size_t>(from)];
-            sorted_[static_cast<std::size_t>(to--)] = old_is_greater ? sorted_[static_cast<std::size_t>(from--)] : *it++;
+            sorted_[static_cast<std::size_t>(to--)] =
+                old_is_greater ? sorted_[static_cast<std::size_t>(from--)] : *it++;
         }
         recent_.clear();
     }
@@ -159,7 +160,8 @@ result<void> pool_state::on(const window_spent& r) {
 result<void> pool_state::on(const window_closed& r) {
     TRY(stream_state* const stream, stream_of(r));
     const auto window = stream->open.find(r.range.offset);
-    if (window == stream->open.end() || window->second.range != r.range) return contradiction("a window that is not out");
+    if (window == stream->open.end() || window->second.range != r.range)
+        return contradiction("a window that is not out");
     if (r.used_to < r.range.offset || r.used_to > r.range.end()) return contradiction("a window's mark");
     TRY(block_state* const block, block_of(*stream, r.range));
     const std::uint64_t from = std::max(r.used_to, stream->floor);
@@ -169,7 +171,7 @@ result<void> pool_state::on(const window_closed& r) {
         stream->free_blocks.insert(block->header.range.offset);
     }
     (r.burnt ? stream->totals.burnt : stream->totals.used) += r.used_to - r.range.offset;
-    if (r.used_to > r.range.offset) remember(*stream, handout{window->second, r.used_to, r.burnt});
+    remember(*stream, handout{window->second, r.used_to, r.burnt});
     stream->open.erase(r.range.offset);
     return {};
 }
@@ -223,9 +225,8 @@ result<void> pool_state::on(const block_gone& r) {
     stream->totals.burnt += it->second.free_bytes();
     stream->hello_slots_free -= it->second.hello_slots_free();
     stream->free_blocks.erase(r.offset);
-    std::erase_if(stream->open, [&](const auto& window) {
-        return window.first >= r.offset && window.first < it->second.end();
-    });
+    std::erase_if(stream->open,
+                  [&](const auto& window) { return window.first >= r.offset && window.first < it->second.end(); });
     stream->blocks.erase(it);
     --block_count_;
     return {};
@@ -233,7 +234,8 @@ result<void> pool_state::on(const block_gone& r) {
 
 result<void> pool_state::on(const ids_known& r) {
     for (const auto& id : r.ids)
-        if (ids_.size() >= pad_block_id_count_max || !ids_.insert(id)) return contradiction("a block id is known twice");
+        if (ids_.size() >= pad_block_id_count_max || !ids_.insert(id))
+            return contradiction("a block id is known twice");
     return {};
 }
 
@@ -245,7 +247,7 @@ result<void> pool_state::on(const range_known& r) {
 
 result<void> pool_state::on(const window_history& r) {
     TRY(stream_state* const stream, stream_of(r.window));
-    if (r.used_to <= r.window.range.offset || r.used_to > r.window.range.end()) return contradiction("a window's mark");
+    if (r.used_to < r.window.range.offset || r.used_to > r.window.range.end()) return contradiction("a window's mark");
     remember(*stream, handout{r.window, r.used_to, r.burnt});
     return {};
 }

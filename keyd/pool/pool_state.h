@@ -1,7 +1,7 @@
 #pragma once
-// What a ledger's records add up to: for each stream the blocks that are here, which of their bytes are spent and erased, the
-// windows that are out. Pure memory: it decides nothing and touches no file, so that it can be replayed, audited and explored
-// by the model test.
+// What a ledger's records add up to: for each stream the blocks that are here, which of their bytes are spent and
+// erased, the windows that are out. Pure memory: it decides nothing and touches no file, so that it can be replayed,
+// audited and explored by the model test.
 
 #include <deque>
 #include <map>
@@ -31,8 +31,8 @@ class block_id_set {
 struct block_state {
     block_header header;
     std::int64_t imported_ns = 0;
-    interval_set spent;        // of the data part: handed out, burnt or below the floor
-    interval_set hello_spent;  // of the hello region
+    interval_set spent;                    // of the data part: handed out, burnt or below the floor
+    interval_set hello_spent;              // of the hello region
     interval_set erased{~std::size_t{0}};  // of both; never more intervals than spent ones and open windows make
 
     std::uint64_t data_begin() const { return header.data_begin(); }
@@ -52,12 +52,12 @@ struct handout {
 
 struct stream_state {
     stream_name name;
-    std::map<std::uint64_t, block_state> blocks;      // by offset
-    std::set<std::uint64_t> free_blocks;              // offsets of blocks with unspent data
-    interval_set ever;                                // ranges that blocks ever covered
-    std::uint64_t floor = 0;                          // everything below is spent
-    std::map<std::uint64_t, window_spent> open;       // windows that are out, by offset
-    std::deque<handout> history;                      // closed windows, oldest first
+    std::map<std::uint64_t, block_state> blocks;  // by offset
+    std::set<std::uint64_t> free_blocks;          // offsets of blocks with unspent data
+    interval_set ever;                            // ranges that blocks ever covered
+    std::uint64_t floor = 0;                      // everything below is spent
+    std::map<std::uint64_t, window_spent> open;   // windows that are out, by offset
+    std::deque<handout> history;                  // closed windows, oldest first
     stream_totals totals;
     std::uint64_t free_bytes = 0;
     std::uint64_t hello_slots_free = 0;
@@ -111,8 +111,8 @@ class pool_state {
     std::vector<window_spent> double_spent_;
 };
 
-/// The window that a claim gets: between size_min and size_want bytes of one block, lowest offset first, with `reserve` bytes
-/// left behind. no_key when there is none. (A decision only: nothing is marked.)
+/// The window that a claim gets: between size_min and size_want bytes of one block, lowest offset first, with `reserve`
+/// bytes left behind. no_key when there is none. (A decision only: nothing is marked.)
 result<pad_range> choose_window(const stream_state& stream, std::uint64_t size_min, std::uint64_t size_want,
                                 std::uint64_t reserve);
 /// Whether a receiver may hand out exactly this window: all of it here and unspent. conflict otherwise.

@@ -37,7 +37,8 @@ TEST(pool, both_ends_hand_out_the_same_bytes_once) {
     EXPECT_EQ(ends.b->claim_send(ab, {}, 1, 1, key_use::bulk).error().code, errc::bad_argument) << "swapped direction";
     EXPECT_EQ(ends.a->claim_receive(ab, {}, pad_range{100'000, 10}).error().code, errc::bad_argument);
     EXPECT_EQ(ends.a->claim_send(stream_name{"b", "c"}, {}, 1, 1, key_use::bulk).error().code, errc::not_found);
-    EXPECT_EQ(ends.b->claim_receive(ab, {}, pad_range{0, 10}).error().code, errc::conflict) << "a hello region is no data";
+    EXPECT_EQ(ends.b->claim_receive(ab, {}, pad_range{0, 10}).error().code, errc::conflict)
+        << "a hello region is no data";
     EXPECT_EQ(ends.b->claim_receive(ab, {}, pad_range{block_size - 10, 20}).error().code, errc::conflict);
     EXPECT_EQ(ends.b->claim_receive(ab, {}, pad_range{~std::uint64_t{0}, 20}).error().code, errc::bad_argument);
     EXPECT_EQ(send(*ends.a, 2, 1).error().code, errc::bad_argument);
@@ -247,7 +248,7 @@ TEST(pool, used_up_blocks_lose_their_files_once_enough_hello_slots_are_elsewhere
     ASSERT_TRUE(ends.a->erase_now());
     const auto second = ends.a->blocks_directory() + "/" + to_text(blocks[1].id) + ".pad";
     ASSERT_TRUE(std::filesystem::exists(second)) << "its hello slots are still needed";
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(::stat(second.c_str(), &status), 0);
     EXPECT_LT(status.st_blocks * 512, 1 << 20) << "the space of the data is given back";
     EXPECT_FALSE(ends.a->admits(blocks[0]));
@@ -353,11 +354,11 @@ TEST(pool, the_ledger_stays_small) {
         ASSERT_TRUE(ends.a->release(ab, window, used));
         largest = std::max(largest, std::filesystem::file_size(ends.directory / "a/ledger"));
     }
-    EXPECT_LE(largest, 20U << 10U);
-    EXPECT_GE(read_ledger(ends.directory / "a/ledger")->header.generation, 2U);
+    EXPECT_LE(largest, 48U << 10U) << "the history of 400 windows takes 32 KiB of it";
+    EXPECT_GE(read_ledger(ends.directory / "a/ledger")->header.generation, 1U);
     ends.reopen_a();
     EXPECT_EQ(send(*ends.a, 1, 1)->offset, used);
-    EXPECT_EQ(ends.a->state().streams()[0].history.size(), 40U) << "every window but none of its unused bytes";
+    EXPECT_EQ(ends.a->state().streams()[0].history.size(), 400U);
 }
 
 TEST(pool, rests_of_old_blocks_are_burnt_after_a_while) {
