@@ -10,12 +10,13 @@
 namespace warifu {
 
 /// A run of sectors. `first` counts sectors from the start of the device.
-struct extent {
+struct sector_run {
     std::uint64_t first = 0;
     std::uint32_t count = 0;
     std::uint64_t end() const { return first + count; }
-    auto operator<=>(const extent&) const = default;
+    auto operator<=>(const sector_run&) const = default;
 };
+using extent = sector_run;  // short name inside this folder; fs/metadata has an extent of its own
 using extent_list = std::vector<extent>;
 
 inline std::uint64_t sectors_of(const extent_list& extents) {

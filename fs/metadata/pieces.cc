@@ -20,7 +20,7 @@ result<void> piece_ledger::settle(transaction& tx) const {
     return {};
 }
 
-result<void> piece_ledger::settle_one(transaction& tx, const piece_name& name, const change& c) {
+result<void> piece_ledger::settle_one(transaction& tx, const stored_piece& name, const change& c) {
     const std::string key = piece_key(name.chunk, name.piece);
     TRY(const auto value, tx.get(key));
     piece_record record{.placement = c.placement, .piece_size = c.piece_size, .first_unit = c.first_unit};

@@ -27,7 +27,7 @@ class piece_ledger {
         std::uint32_t first_unit = 0;
     };
     void note(const extent_record& e, std::int64_t references);
-    static result<void> settle_one(transaction& tx, const piece_name& name, const change& c);
+    static result<void> settle_one(transaction& tx, const stored_piece& name, const change& c);
 
     std::map<std::pair<chunk_key, std::uint16_t>, change> changes_;
 };

@@ -142,14 +142,14 @@ result<inode_number> decode_orphan_key(std::string_view key) {
     return decode_freed_ticket(key);  // one ordered number as well
 }
 
-result<piece_name> decode_piece_key(std::string_view key) {
+result<stored_piece> decode_piece_key(std::string_view key) {
     reader in = after_kind(key);
     TRY(const auto epoch, take_ordered(in));
     if (epoch > ~epoch_number{0}) return fail(errc::bad_format, "an epoch's number is over its range");
     TRY(const auto sequence, take_ordered(in));
     TRY(const auto piece, in.take_be<std::uint16_t>());
     TRY_VOID(in.done());
-    return piece_name{{static_cast<epoch_number>(epoch), sequence}, piece};
+    return stored_piece{{static_cast<epoch_number>(epoch), sequence}, piece};
 }
 
 }  // namespace warifu

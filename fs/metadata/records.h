@@ -109,11 +109,11 @@ result<epoch_number> decode_epoch_key(std::string_view key);
 result<std::uint64_t> decode_entry_cookie(std::string_view key);
 result<std::uint64_t> decode_freed_ticket(std::string_view key);
 result<inode_number> decode_orphan_key(std::string_view key);
-struct piece_name {
+struct stored_piece {
     chunk_key chunk;
     std::uint16_t piece = 0;
 };
-result<piece_name> decode_piece_key(std::string_view key);
+result<stored_piece> decode_piece_key(std::string_view key);
 
 // Values.
 std::string encode(const header_record& r);
