@@ -38,7 +38,8 @@ extent chunk_writer::place(std::uint64_t file_offset, std::uint32_t size) {
         where.chunk = volume_.allocate_chunk();
         return where;
     }
-    if (packing_ && (packing_->bytes + size > volume_.chunk_size() || packing_->pieces.size() >= chunk_piece_count_max)) {
+    if (packing_ &&
+        (packing_->bytes + size > volume_.chunk_size() || packing_->pieces.size() >= chunk_piece_count_max)) {
         close_packing();
     }
     if (!packing_) {
@@ -132,9 +133,8 @@ void chunk_writer::forget_mended() {
     for (const auto& chunk : unnamed_)
         if (chunk->state == phase::failed) still.insert(still.end(), chunk->owners.begin(), chunk->owners.end());
     std::sort(still.begin(), still.end());
-    std::erase_if(failures_, [&still](const auto& entry) {
-        return !std::binary_search(still.begin(), still.end(), entry.first);
-    });
+    std::erase_if(failures_,
+                  [&still](const auto& entry) { return !std::binary_search(still.begin(), still.end(), entry.first); });
     failed_count_ = failures_.size();
 }
 

@@ -1,12 +1,12 @@
 #pragma once
-// Chunks on their way to the sites: gives runs of file bytes their place (a chunk of their own, or a piece of the packing chunk),
-// serves reads of them from memory until put_chunk() returned, and puts them, a few at once.
+// Chunks on their way to the sites: gives runs of file bytes their place (a chunk of their own, or a piece of the
+// packing chunk), serves reads of them from memory until put_chunk() returned, and puts them, a few at once.
 //
-// Words: the *packing chunk* collects pieces of many files until it is full or a commit takes it; a chunk is *named* when the
-// journal record of a commit lists it; a *failed* chunk could not be put and waits for refit().
+// Words: the *packing chunk* collects pieces of many files until it is full or a commit takes it; a chunk is *named*
+// when the journal record of a commit lists it; a *failed* chunk could not be put and waits for refit().
 //
-// Why a failed chunk gets a new id: a second split would draw other randomness, and sites that already hold a share of the first
-// refuse different bytes under the same id.
+// Why a failed chunk gets a new id: a second split would draw other randomness, and sites that already hold a share of
+// the first refuse different bytes under the same id.
 
 #include <deque>
 #include <memory>
@@ -42,7 +42,8 @@ class chunk_writer {
     chunk_writer(asio::io_context& core, volume& v, dirty_budget& budget, std::function<void()> on_failure);
 
     // ---- names_lock held ----
-    /// Where a run of `size` bytes for file_offset will be. Nothing is changed but that a packing chunk without room is closed.
+    /// Where a run of `size` bytes for file_offset will be. Nothing is changed but that a packing chunk without room is
+    /// closed.
     extent place(std::uint64_t file_offset, std::uint32_t size);
     /// The run joins the chunk that place() said. The budget already counts it; `memory` is what it counts there.
     void add(const extent& where, slice bytes, std::size_t memory, inode_number owner);
@@ -95,9 +96,9 @@ class chunk_writer {
     std::vector<chunk_pointer> unnamed_;
 
     mutable std::mutex mutex_;
-    std::unordered_map<chunk_id, chunk_pointer> chunks_;          // guarded by mutex_
-    std::unordered_map<inode_number, error> failures_;            // guarded by mutex_
-    std::atomic<std::size_t> failed_count_ = 0;  // files in failures_
+    std::unordered_map<chunk_id, chunk_pointer> chunks_;  // guarded by mutex_
+    std::unordered_map<inode_number, error> failures_;    // guarded by mutex_
+    std::atomic<std::size_t> failed_count_ = 0;           // files in failures_
     std::atomic<std::size_t> memory_ = 0;
 
     // Core thread.

@@ -64,10 +64,13 @@ awaitable<void> committer::run() {
         hurried_ = false;
         armed_ = false;  // what comes after this is seen by the cut or arms again
         last = steady_clock::now();
-        // Sealing the tails of files that are still being written costs small pieces, so a stream of fsyncs does not do it each time.
+        // Sealing the tails of files that are still being written costs small pieces, so a stream of fsyncs does not do
+        // it each time.
         const bool seal = std::exchange(seal_now_, false) || last >= last_seal_ + interval_;
-        if (seal) last_seal_ = last;
-        else wake_.set();  // dirty tails may be left: come back when the interval is over
+        if (seal)
+            last_seal_ = last;
+        else
+            wake_.set();  // dirty tails may be left: come back when the interval is over
         if (!co_await attempt(seal, std::exchange(forced_, false)) && !fatal()) wake_.set();
     }
     running_ = false;
@@ -139,7 +142,8 @@ awaitable<void> committer::take_back(std::shared_ptr<cut> taken) {
         last_change_ = generation_;
         return taken->edits == nullptr;
     };
-    if (!co_await run_in(worker_, work)) set_fatal(error(errc::io_error, "a put failed and its commit cannot be repeated"));
+    if (!co_await run_in(worker_, work))
+        set_fatal(error(errc::io_error, "a put failed and its commit cannot be repeated"));
 }
 
 void committer::force() {

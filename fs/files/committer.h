@@ -1,13 +1,16 @@
 #pragma once
-// Group commit: one commit at a time; who needs durability waits for the first one whose capture came after its request.
+// Group commit: one commit at a time; who needs durability waits for the first one whose capture came after its
+// request.
 //
-// Words: a *generation* is what one capture takes; it is counted up at each capture. A *ticket* is the generation that must be
-// durable before its holder is answered. A *cut* is what a commit needs: captured edits and the chunks that they name.
+// Words: a *generation* is what one capture takes; it is counted up at each capture. A *ticket* is the generation that
+// must be durable before its holder is answered. A *cut* is what a commit needs: captured edits and the chunks that
+// they name.
 //
-// A cut: seal dirty files (each under its own hold of the namespace lock), refit failed chunks, then in one hold: close the
-// packing chunk, take the list of chunks, capture. So everything that the edits name is in the list. Then, without locks: wait
-// for the puts, commit. When a put failed the edits go back to the volume, the waiting get the error, and the next attempt
-// carries the same edits and the mended ones in one record: no record ever names bytes that are not at the sites.
+// A cut: seal dirty files (each under its own hold of the namespace lock), refit failed chunks, then in one hold: close
+// the packing chunk, take the list of chunks, capture. So everything that the edits name is in the list. Then, without
+// locks: wait for the puts, commit. When a put failed the edits go back to the volume, the waiting get the error, and
+// the next attempt carries the same edits and the mended ones in one record: no record ever names bytes that are not at
+// the sites.
 
 #include <atomic>
 #include <list>
@@ -20,7 +23,7 @@ namespace warifu {
 class committer {
   public:
     struct hooks {
-        std::function<void()> seal_dirty;  // on the worker: the bytes of every dirty file join the namespace
+        std::function<void()> seal_dirty;            // on the worker: the bytes of every dirty file join the namespace
         std::function<result<void>()> refit_failed;  // on the worker, names_lock held
     };
     committer(asio::io_context& core, asio::thread_pool& worker, volume& v, chunk_writer& writer, dirty_budget& budget,

@@ -24,8 +24,10 @@ task<> dirty_budget::wait_for_room(std::shared_ptr<std::atomic<bool>> interrupte
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     result<void> outcome;
     while (is_tight()) {
-        if (failure_) outcome = warifu::fail(*failure_);
-        else if (interrupted && interrupted->load()) outcome = warifu::fail(errc::cancelled, "interrupted");
+        if (failure_)
+            outcome = warifu::fail(*failure_);
+        else if (interrupted && interrupted->load())
+            outcome = warifu::fail(errc::cancelled, "interrupted");
         if (!outcome) break;
         room_.reset();
         co_await room_.wait();

@@ -1,6 +1,6 @@
 #pragma once
-// The one budget of bytes that were accepted and are not yet at the sites (contract A2): their memory, which makes writers wait,
-// and their count, which is taken off the free space.
+// The one budget of bytes that were accepted and are not yet at the sites (contract A2): their memory, which makes
+// writers wait, and their count, which is taken off the free space.
 //
 // Thread safety: add, sub and the reads on any thread; the rest on the core thread.
 

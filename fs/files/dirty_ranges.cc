@@ -112,7 +112,8 @@ std::vector<dirty_ranges::part> dirty_ranges::find(std::uint64_t offset, std::ui
         const dirty_run& run = it->second;
         const std::uint64_t from = std::max(offset, run.offset);
         const std::uint64_t to = std::min(end, run.end());
-        parts.push_back({from, run.bytes.view(static_cast<std::size_t>(from - run.offset), static_cast<std::size_t>(to - from))});
+        parts.push_back(
+            {from, run.bytes.view(static_cast<std::size_t>(from - run.offset), static_cast<std::size_t>(to - from))});
     }
     return parts;
 }

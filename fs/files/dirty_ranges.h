@@ -1,6 +1,6 @@
 #pragma once
-// The bytes of one file that were written and have not joined the namespace yet: runs of bytes in buffers that are filled in
-// place, so that a write costs one copy. A pure data structure; its owner locks.
+// The bytes of one file that were written and have not joined the namespace yet: runs of bytes in buffers that are
+// filled in place, so that a write costs one copy. A pure data structure; its owner locks.
 
 #include <map>
 #include <optional>
@@ -65,7 +65,8 @@ class dirty_ranges {
     run_map runs_;  // by offset, never overlapping
     std::uint64_t bytes_ = 0;
     std::size_t memory_ = 0;
-    std::uint64_t sequential_end_ = ~0ULL;  // where the last full run ended: a write here gets a whole chunk's buffer at once
+    std::uint64_t sequential_end_ =
+        ~0ULL;  // where the last full run ended: a write here gets a whole chunk's buffer at once
 };
 
 }  // namespace warifu

@@ -1,7 +1,6 @@
 #include "fs/files/dirty_ranges.h"
 
 #include <gtest/gtest.h>
-
 #include <random>
 
 namespace warifu {
@@ -23,7 +22,8 @@ struct model {
                 seen[static_cast<std::size_t>(part.offset) + i] = std::to_integer<int>(part.bytes[i]);
         }
         ASSERT_EQ(seen, bytes);
-        ASSERT_EQ(ranges.bytes(), static_cast<std::uint64_t>(std::count_if(bytes.begin(), bytes.end(), [](int b) { return b >= 0; })));
+        ASSERT_EQ(ranges.bytes(),
+                  static_cast<std::uint64_t>(std::count_if(bytes.begin(), bytes.end(), [](int b) { return b >= 0; })));
         ASSERT_GE(ranges.memory(), ranges.bytes());
     }
 };

@@ -19,7 +19,8 @@ std::map<std::string, std::string> contents(test_node& node) {
         EXPECT_TRUE(entries.has_value());
         if (!entries || entries->empty()) return found;
         for (const auto& entry : *entries) {
-            EXPECT_FALSE(node.vol.first_missing(entry.number).has_value()) << entry.name << " names bytes that are not there";
+            EXPECT_FALSE(node.vol.first_missing(entry.number).has_value())
+                << entry.name << " names bytes that are not there";
             found[entry.name] = node.get_file(entry.name);
             cookie = entry.cookie;
         }
@@ -46,7 +47,8 @@ TEST(durability, a_closed_file_becomes_durable_within_the_interval) {
         test_node node(sites);
         node.put_file("closed", "text");
         const auto until = deadline_in_ms(10'000);
-        while (sites->commits == 0 && steady_clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        while (sites->commits == 0 && steady_clock::now() < until)
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     test_node after(sites);
     EXPECT_EQ(after.get_file("closed"), "text");
@@ -69,7 +71,8 @@ TEST(durability, a_flag_file_never_outlives_its_data) {
             node.put_file("flag" + std::to_string(i), "done");
             if (i % 7 == 0) {  // replaced by rename
                 node.put_file("next", data[name]);
-                EXPECT_TRUE(node.fs->rename(root_inode, "next", root_inode, "current", rename_mode::replace).has_value());
+                EXPECT_TRUE(
+                    node.fs->rename(root_inode, "next", root_inode, "current", rename_mode::replace).has_value());
                 data["current" + std::to_string(i)] = data[name];
             }
         }
@@ -89,7 +92,8 @@ TEST(durability, a_flag_file_never_outlives_its_data) {
         }
         if (found.contains("current")) {
             bool whole = false;
-            for (const auto& [name, text] : data) whole = whole || (name.starts_with("current") && text == found["current"]);
+            for (const auto& [name, text] : data)
+                whole = whole || (name.starts_with("current") && text == found["current"]);
             EXPECT_TRUE(whole) << "a file replaced by rename is neither the old nor the new one";
         }
     }
@@ -210,7 +214,8 @@ TEST(durability, a_volume_gets_the_commit_it_asks_for) {
     const auto before = sites->commits.load();
     asio::post(node.core, [&node] { node.vol.want_commit(); });
     const auto until = deadline_in_ms(10'000);
-    while (sites->commits == before && steady_clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    while (sites->commits == before && steady_clock::now() < until)
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
     EXPECT_GT(sites->commits, before);
 }
 

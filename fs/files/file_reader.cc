@@ -9,14 +9,16 @@ namespace warifu {
 namespace {
 
 constexpr std::uint64_t window_min = 2U << 20U;
-/// The kernel sends read-ahead of one file to several threads, so requests of a sequential reader arrive a little out of order.
+/// The kernel sends read-ahead of one file to several threads, so requests of a sequential reader arrive a little out
+/// of order.
 constexpr std::uint64_t order_slack = 4U << 20U;
 constexpr std::uint32_t small_piece_size = 256U << 10U;
 constexpr std::uint32_t neighbour_distance = 32;
 
 }  // namespace
 
-file_reader::file_reader(asio::io_context& core, volume& v, const chunk_writer& writer, const file_system_options& options)
+file_reader::file_reader(asio::io_context& core, volume& v, const chunk_writer& writer,
+                         const file_system_options& options)
     : core_(core),
       volume_(v),
       writer_(writer),
@@ -178,7 +180,8 @@ void file_reader::fetch_neighbours(const extent& where) {
         from = std::max<std::uint32_t>(packed_ahead_, where.piece);
         packed_ahead_ = from + packed_pieces_ahead_max;
     }
-    const auto pieces = volume_.names().live_pieces(where.chunk, static_cast<std::uint16_t>(from), packed_pieces_ahead_max);
+    const auto pieces =
+        volume_.names().live_pieces(where.chunk, static_cast<std::uint16_t>(from), packed_pieces_ahead_max);
     if (!pieces) return;
     for (const live_piece& piece : *pieces) {
         if (piece.chunk != where.chunk || piece.piece_size > small_piece_size) return;

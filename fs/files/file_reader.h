@@ -1,6 +1,7 @@
 #pragma once
-// Reads: finds where each byte is (dirty, in a chunk on its way, in the read cache, at the sites, nowhere: a hole) and fetches what
-// is not in memory. Sequential readers are fetched ahead of; a random read fetches what it asks for and nothing more.
+// Reads: finds where each byte is (dirty, in a chunk on its way, in the read cache, at the sites, nowhere: a hole) and
+// fetches what is not in memory. Sequential readers are fetched ahead of; a random read fetches what it asks for and
+// nothing more.
 
 #include "fs/files/chunk_writer.h"
 #include "fs/files/file_system.h"
@@ -26,8 +27,10 @@ class file_reader {
         std::uint64_t ahead_end = 0;
     };
     access guess(open_file& file, std::uint64_t offset, std::uint64_t end) const;
-    result<void> plan_stored(read_plan& plan, inode_number number, std::uint64_t from, std::uint64_t to, bool sequential);
-    void plan_extent(read_plan& plan, const extent& where, std::uint32_t piece_offset, std::uint32_t size, bool sequential);
+    result<void> plan_stored(read_plan& plan, inode_number number, std::uint64_t from, std::uint64_t to,
+                             bool sequential);
+    void plan_extent(read_plan& plan, const extent& where, std::uint32_t piece_offset, std::uint32_t size,
+                     bool sequential);
     void plan_hole(read_plan& plan, std::uint64_t size);
     void fetch_ahead(inode_number number, std::uint64_t from, std::uint64_t to);
     void fetch_neighbours(const extent& where);
@@ -42,7 +45,7 @@ class file_reader {
 
     // Small files read in the order in which they were packed.
     std::mutex packed_mutex_;
-    chunk_id packed_chunk_;         // guarded by packed_mutex_
+    chunk_id packed_chunk_;                                                 // guarded by packed_mutex_
     std::uint32_t packed_last_ = 0, packed_streak_ = 0, packed_ahead_ = 0;  // guarded by packed_mutex_
 };
 

@@ -25,7 +25,8 @@ result<std::vector<slice>> file_system::read(asio::io_context& core, file_handle
     return asio::co_spawn(core, fetch_plan(this, std::move(plan)), asio::use_future).get();
 }
 
-result<void> file_system::write_all(asio::io_context& core, file_handle handle, std::uint64_t offset, bytes_view bytes) {
+result<void> file_system::write_all(asio::io_context& core, file_handle handle, std::uint64_t offset,
+                                    bytes_view bytes) {
     for (;;) {
         TRY(const auto taken, write(handle, offset, bytes, false));
         if (taken.wait) TRY_VOID(asio::co_spawn(core, wait_room(this), asio::use_future).get());

@@ -1,14 +1,14 @@
 #pragma once
-// POSIX semantics over one volume: open files, write-behind, read-ahead, packing of small files into chunks, group commit.
-// fs/mount translates FUSE requests into these calls and errors into errno; tools/restore reads through it.
+// POSIX semantics over one volume: open files, write-behind, read-ahead, packing of small files into chunks, group
+// commit. fs/mount translates FUSE requests into these calls and errors into errno; tools/restore reads through it.
 //
-// How history is kept in order (contract D2): the bytes of a file join the namespace (chunk id, extents, size) under the
-// namespace lock at close, at fsync, when a chunk is full, and at a commit; their chunk may reach the sites later, but before
-// the journal record that names it. So every namespace operation after a close is later in the journal than the closed
-// file's bytes.
+// How history is kept in order (contract D2): the bytes of a file join the namespace (chunk id, extents, size) under
+// the namespace lock at close, at fsync, when a chunk is full, and at a commit; their chunk may reach the sites later,
+// but before the journal record that names it. So every namespace operation after a close is later in the journal than
+// the closed file's bytes.
 //
-// Threads: plain methods may be called from any thread but the core thread, at once; they wait for RocksDB at most, and hold no
-// lock meanwhile. The `task` methods run on the core thread: co_spawn them there.
+// Threads: plain methods may be called from any thread but the core thread, at once; they wait for RocksDB at most, and
+// hold no lock meanwhile. The `task` methods run on the core thread: co_spawn them there.
 
 #include <atomic>
 #include <chrono>
@@ -23,11 +23,12 @@
 namespace warifu {
 
 struct file_system_options {
-    std::size_t dirty_size_max = 192U << 20U;   // memory of bytes accepted and not yet at the sites; writers wait above 3/4 of it
-    std::size_t read_ahead_size = 16U << 20U;   // per sequential reader, bytes
-    std::size_t read_cache_size = 96U << 20U;   // all read-ahead together, bytes
+    std::size_t dirty_size_max =
+        192U << 20U;  // memory of bytes accepted and not yet at the sites; writers wait above 3/4 of it
+    std::size_t read_ahead_size = 16U << 20U;  // per sequential reader, bytes
+    std::size_t read_cache_size = 96U << 20U;  // all read-ahead together, bytes
     std::uint32_t commit_interval_ms = 1000;
-    bool sync_close = false;                    // read by fs/mount: close waits like fsync
+    bool sync_close = false;  // read by fs/mount: close waits like fsync
 };
 
 using file_handle = std::uint64_t;
@@ -71,8 +72,9 @@ using interrupt_flag = std::shared_ptr<std::atomic<bool>>;
 class file_system {
   public:
     virtual ~file_system() = default;
-    /// Starts the committer and, when writable, forgets the orphans of earlier runs in the background. `v` and `core` outlive it.
-    /// Core thread, or before it runs. Call drain() before destroying it, unless what is not durable is to be lost.
+    /// Starts the committer and, when writable, forgets the orphans of earlier runs in the background. `v` and `core`
+    /// outlive it. Core thread, or before it runs. Call drain() before destroying it, unless what is not durable is to
+    /// be lost.
     static std::unique_ptr<file_system> make(asio::io_context& core, volume& v, file_system_options options);
     virtual const file_system_options& options() const = 0;
 
@@ -80,14 +82,17 @@ class file_system {
     // stale_epoch and what else volume::check_writable() says for changes.
     virtual result<inode> get_attributes(inode_number number) = 0;
     virtual result<inode> lookup(inode_number parent, std::string_view name) = 0;
-    virtual result<inode> create(inode_number parent, std::string_view name, const new_inode& fresh) = 0;
+    /// `umask` is taken off the mode unless the directory has a default access control list, which then decides.
+    virtual result<inode> create(inode_number parent, std::string_view name, const new_inode& fresh,
+                                 std::uint32_t umask = 0) = 0;
     virtual result<inode> link(inode_number number, inode_number parent, std::string_view name) = 0;
     virtual result<void> unlink(inode_number parent, std::string_view name) = 0;
     virtual result<void> remove_directory(inode_number parent, std::string_view name) = 0;
-    virtual result<void> rename(inode_number from, std::string_view from_name, inode_number to, std::string_view to_name,
-                                rename_mode mode) = 0;
+    virtual result<void> rename(inode_number from, std::string_view from_name, inode_number to,
+                                std::string_view to_name, rename_mode mode) = 0;
     virtual result<std::string> read_link(inode_number number) = 0;
-    virtual result<std::vector<directory_entry>> list(inode_number directory, std::uint64_t cookie, std::size_t count) = 0;
+    virtual result<std::vector<directory_entry>> list(inode_number directory, std::uint64_t cookie,
+                                                      std::size_t count) = 0;
     struct attribute_change {
         std::optional<std::uint32_t> mode;  // permission bits; the type stays
         std::optional<std::uint32_t> uid, gid;
@@ -97,6 +102,7 @@ class file_system {
     };
     /// The attributes after it. A changed size moves mtime unless modify_time is given.
     virtual result<inode> set_attributes(inode_number number, const attribute_change& change) = 0;
+    // Extended attributes. system.posix_acl_access and the mode bits follow each other.
     virtual result<std::string> get_attribute(inode_number number, std::string_view name) = 0;
     virtual result<std::vector<std::string>> list_attributes(inode_number number) = 0;
     virtual result<void> set_attribute(inode_number number, std::string_view name, std::string_view value,
@@ -109,10 +115,11 @@ class file_system {
 
     // Files. A handle keeps its inode alive until release().
     virtual result<file_handle> open(inode_number number, bool for_writing) = 0;
-    /// Copies the bytes into memory of the budget; all or nothing. `append`: at the end of the file. Never waits: says when the
-    /// caller should. Errors: no_space (nothing was taken), file_too_big, the file's sticky error.
+    /// Copies the bytes into memory of the budget; all or nothing. `append`: at the end of the file. Never waits: says
+    /// when the caller should. Errors: no_space (nothing was taken), file_too_big, the file's sticky error.
     virtual result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) = 0;
-    /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. Core thread.
+    /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. Core
+    /// thread.
     virtual task<> wait_for_room(interrupt_flag interrupted) = 0;
     /// Any thread.
     virtual void wake_waiting() = 0;
@@ -126,9 +133,9 @@ class file_system {
     virtual result<void> flush(file_handle handle) = 0;
     virtual void release(file_handle handle) = 0;
 
-    /// fsync in two steps. begin_*: the file's bytes join the namespace; returns a ticket. finish_sync (core thread): returns when
-    /// everything up to the ticket is durable at every member, or why not; the error sticks until the data is safe or rewritten
-    /// (contract D1).
+    /// fsync in two steps. begin_*: the file's bytes join the namespace; returns a ticket. finish_sync (core thread):
+    /// returns when everything up to the ticket is durable at every member, or why not; the error sticks until the data
+    /// is safe or rewritten (contract D1).
     virtual result<std::uint64_t> begin_sync(file_handle handle) = 0;
     virtual result<std::uint64_t> begin_sync_all() = 0;
     /// For fsyncdir: every namespace operation before this call; open files' bytes are left alone.
@@ -139,7 +146,8 @@ class file_system {
     virtual result<void> allocate(file_handle handle, int mode, std::uint64_t offset, std::uint64_t size) = 0;
     /// SEEK_DATA / SEEK_HOLE; no_such_address at or after the end.
     virtual result<std::uint64_t> seek(file_handle handle, std::uint64_t offset, bool data) = 0;
-    /// Shares the pieces: no bytes move. Returns how many bytes were cloned (at most copy_range_size_max a call; 0 at the end).
+    /// Shares the pieces: no bytes move. Returns how many bytes were cloned (at most copy_range_size_max a call; 0 at
+    /// the end).
     virtual result<std::uint64_t> copy_range(file_handle from, std::uint64_t from_offset, file_handle to,
                                              std::uint64_t to_offset, std::uint64_t size) = 0;
 
@@ -149,12 +157,13 @@ class file_system {
     virtual space statistics() = 0;
     virtual file_system_counters counters() const = 0;
 
-    /// Commits everything and stops the committer; reports what it waits for through `progress` (bytes not yet at the sites)
-    /// about once a second. On an error the bytes stay in memory and it may be called again. Core thread.
+    /// Commits everything and stops the committer; reports what it waits for through `progress` (bytes not yet at the
+    /// sites) about once a second. On an error the bytes stay in memory and it may be called again. Core thread.
     virtual task<> drain(std::function<void(std::uint64_t)> progress) = 0;
 
     // For tools and tests, from any thread but the core thread: they block.
-    result<std::vector<slice>> read(asio::io_context& core, file_handle handle, std::uint64_t offset, std::uint64_t size);
+    result<std::vector<slice>> read(asio::io_context& core, file_handle handle, std::uint64_t offset,
+                                    std::uint64_t size);
     result<void> write_all(asio::io_context& core, file_handle handle, std::uint64_t offset, bytes_view bytes);
     result<void> sync(asio::io_context& core, file_handle handle);
 };

@@ -6,8 +6,9 @@
 //   ranges.cc    truncate, fallocate, lseek, copy_file_range
 //   sealing.cc   dirty bytes join the namespace; inodes without a name are forgotten
 //
-// Lock order: inode_table.h. Every mutation of the namespace looks like this: check_writable(); take names_lock(); settle() what
-// memory knows better (times of late writes); mutate; refresh() the states of the inodes that it changed; changed().
+// Lock order: inode_table.h. Every mutation of the namespace looks like this: check_writable(); take names_lock();
+// settle() what memory knows better (times of late writes); mutate; refresh() the states of the inodes that it changed;
+// changed().
 
 #include <set>
 
@@ -27,7 +28,8 @@ class file_system_impl final : public file_system {
 
     result<inode> get_attributes(inode_number number) override;
     result<inode> lookup(inode_number parent, std::string_view name) override;
-    result<inode> create(inode_number parent, std::string_view name, const new_inode& fresh) override;
+    result<inode> create(inode_number parent, std::string_view name, const new_inode& fresh,
+                         std::uint32_t umask) override;
     result<inode> link(inode_number number, inode_number parent, std::string_view name) override;
     result<void> unlink(inode_number parent, std::string_view name) override;
     result<void> remove_directory(inode_number parent, std::string_view name) override;
@@ -58,8 +60,8 @@ class file_system_impl final : public file_system {
     task<> finish_sync(std::uint64_t ticket) override;
     result<void> allocate(file_handle handle, int mode, std::uint64_t offset, std::uint64_t size) override;
     result<std::uint64_t> seek(file_handle handle, std::uint64_t offset, bool data) override;
-    result<std::uint64_t> copy_range(file_handle from, std::uint64_t from_offset, file_handle to, std::uint64_t to_offset,
-                                     std::uint64_t size) override;
+    result<std::uint64_t> copy_range(file_handle from, std::uint64_t from_offset, file_handle to,
+                                     std::uint64_t to_offset, std::uint64_t size) override;
     space statistics() override;
     file_system_counters counters() const override;
     task<> drain(std::function<void(std::uint64_t)> progress) override;
@@ -74,6 +76,10 @@ class file_system_impl final : public file_system {
     result<void> check_space(std::uint64_t size) const;
     result<std::shared_ptr<open_file>> file_of(file_handle handle) const;
     result<std::shared_ptr<open_file>> writable_file_of(file_handle handle) const;
+
+    // names.cc
+    result<std::string> get_access_list(inode_number number);
+    result<void> set_access_list(inode_number number, std::string_view value, name_space::attribute_mode mode);
 
     // names.cc; REQUIRES names_lock held.
     void settle(inode_number number);

@@ -88,8 +88,10 @@ TEST(file_system, a_full_volume_refuses_before_bytes_are_accepted) {
     std::optional<error> refused;
     for (int i = 0; i < 20 && !refused; ++i) {
         const auto outcome = node.write(handle, accepted, step);
-        if (outcome) accepted += step.size();
-        else refused = outcome.error();
+        if (outcome)
+            accepted += step.size();
+        else
+            refused = outcome.error();
     }
     ASSERT_TRUE(refused.has_value());
     EXPECT_EQ(refused->code, errc::no_space);
@@ -117,7 +119,8 @@ TEST(file_system, small_files_share_chunks) {
     }
     test_node after(sites, options);
     const auto reads_before = sites->reads.load();
-    for (std::size_t i = 0; i < 5000; i += 7) ASSERT_EQ(after.get_file("f" + std::to_string(i)), pattern(1500 + i % 7500, i)) << i;
+    for (std::size_t i = 0; i < 5000; i += 7)
+        ASSERT_EQ(after.get_file("f" + std::to_string(i)), pattern(1500 + i % 7500, i)) << i;
     EXPECT_GT(sites->reads, reads_before);
 }
 
@@ -134,7 +137,9 @@ TEST(file_system, small_files_read_in_order_are_fetched_ahead) {
     for (std::size_t i = 0; i < 300; ++i) ASSERT_EQ(after.get_file("f" + std::to_string(i)), pattern(3000, i));
     // No time is asserted; what is: hardly anything was read twice.
     EXPECT_LE(sites->bytes_read, 300U * 3000U + 70U * 3000U);
-    RecordProperty("milliseconds", static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - start).count()));
+    RecordProperty(
+        "milliseconds",
+        static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - start).count()));
 }
 
 TEST(file_system, sequential_reads_are_fetched_ahead_and_random_ones_are_not) {
@@ -285,7 +290,8 @@ TEST(file_system, security_capability_is_answered_and_can_be_set) {
     const auto handle = node.open(made.number);
     for (int i = 0; i < 2; ++i)
         EXPECT_EQ(node.fs->get_attribute(made.number, "security.capability").error().code, errc::no_attribute);
-    ASSERT_TRUE(node.fs->set_attribute(made.number, "security.capability", "v", name_space::attribute_mode::any).has_value());
+    ASSERT_TRUE(
+        node.fs->set_attribute(made.number, "security.capability", "v", name_space::attribute_mode::any).has_value());
     EXPECT_EQ(node.fs->get_attribute(made.number, "security.capability").value(), "v");
     node.fs->release(handle);
 }

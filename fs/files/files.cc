@@ -102,7 +102,8 @@ void file_system_impl::account(const dirty_ranges& now, std::uint64_t bytes_befo
                 static_cast<std::int64_t>(now.memory()) - static_cast<std::int64_t>(memory_before));
 }
 
-result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) {
+result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t offset, bytes_view bytes,
+                                               bool append) {
     TRY(const auto file, writable_file_of(handle));
     if (bytes.empty()) return write_progress{};
     const auto hurry_if_stuck = [this] {
@@ -224,8 +225,10 @@ task<> file_system_impl::drain(std::function<void(std::uint64_t)> progress) {
     const auto seal_all = [this] { return begin_sync_all(); };
     const auto ticket = co_await run_in(worker_, seal_all);
     result<void> outcome;
-    if (ticket) outcome = co_await committer_.wait(*ticket);
-    else outcome = fail(ticket.error());
+    if (ticket)
+        outcome = co_await committer_.wait(*ticket);
+    else
+        outcome = fail(ticket.error());
     *done = true;
     if (!outcome) co_return outcome;
     closing_ = true;

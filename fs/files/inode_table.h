@@ -1,15 +1,17 @@
 #pragma once
 // Inodes and handles in memory, and the kernel's references.
 //
-// An inode_state exists for each inode that is open, has dirty bytes, or is removed but still referenced: not for every inode
-// that the kernel knows (a `find` over a million files must not cost their states), whose counts are in a compact table.
+// An inode_state exists for each inode that is open, has dirty bytes, or is removed but still referenced: not for every
+// inode that the kernel knows (a `find` over a million files must not cost their states), whose counts are in a compact
+// table.
 //
 // Lock order, outermost first:
 //   1. volume::names_lock()      all namespace mutations; insertion into and removal from the inode table
 //   2. inode_state::mutex        one at a time, except copy_range: the lower inode number first
 //   3. leaves, never held while taking another lock: chunk_writer's, read_cache's, handle_table's, reference_table's,
 //      inode_table's shard, open_file::mutex, file_system_impl::dirty_mutex_
-// None is held across I/O to the sites; 1 and 2 are held for RocksDB calls whose records were read just before without a lock.
+// None is held across I/O to the sites; 1 and 2 are held for RocksDB calls whose records were read just before without
+// a lock.
 
 #include <array>
 #include <boost/unordered/unordered_flat_map.hpp>
@@ -23,14 +25,13 @@
 namespace warifu {
 
 struct inode_state {
-    inode_state(const inode& from, std::size_t chunk_size)
-        : number(from.number), attributes(from), dirty(chunk_size) {}
+    inode_state(const inode& from, std::size_t chunk_size) : number(from.number), attributes(from), dirty(chunk_size) {}
 
     const inode_number number;
 
     std::mutex mutex;
     // Guarded by mutex.
-    inode attributes;               // the namespace's record; mtime and ctime may be newer (attributes_dirty)
+    inode attributes;  // the namespace's record; mtime and ctime may be newer (attributes_dirty)
     bool attributes_dirty = false;
     dirty_ranges dirty;
     bool no_capability = false;     // known to have no security.capability (asked before every write(2))
@@ -38,7 +39,7 @@ struct inode_state {
 
     // Guarded by names_lock.
     std::uint32_t open_count = 0;
-    bool removed = false;           // has no name left; open_count or the kernel keeps it
+    bool removed = false;  // has no name left; open_count or the kernel keeps it
 
     // Guarded by file_system_impl::dirty_mutex_.
     bool listed_dirty = false;

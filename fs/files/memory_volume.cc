@@ -196,11 +196,13 @@ task<slice> memory_volume::read(extent where, std::uint32_t offset, std::uint32_
     const std::lock_guard lock(sites_->mutex_);
     const auto durable = sites_->durable_.find(where.chunk);
     const auto fresh = volatile_.find(where.chunk);
-    if (durable == sites_->durable_.end() && fresh == volatile_.end()) co_return fail(errc::missing_shares, "no such chunk");
+    if (durable == sites_->durable_.end() && fresh == volatile_.end())
+        co_return fail(errc::missing_shares, "no such chunk");
     const auto& pieces = durable != sites_->durable_.end() ? durable->second : fresh->second;
     if (where.piece >= pieces.size() || pieces[where.piece].size() != where.piece_size)
         co_return fail(errc::bad_argument, "no such piece");
-    if (offset > where.piece_size || size > where.piece_size - offset) co_return fail(errc::bad_argument, "outside of the piece");
+    if (offset > where.piece_size || size > where.piece_size - offset)
+        co_return fail(errc::bad_argument, "outside of the piece");
     co_return pieces[where.piece].part(offset, size);
 }
 
@@ -234,8 +236,7 @@ std::optional<extent> memory_volume::first_missing(inode_number number) const {
     const std::lock_guard lock(sites_->mutex_);
     for (const extent& e : *extents) {
         const auto it = sites_->durable_.find(e.chunk);
-        if (it == sites_->durable_.end() || e.piece >= it->second.size() ||
-            it->second[e.piece].size() != e.piece_size)
+        if (it == sites_->durable_.end() || e.piece >= it->second.size() || it->second[e.piece].size() != e.piece_size)
             return e;
     }
     return std::nullopt;

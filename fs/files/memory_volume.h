@@ -1,6 +1,7 @@
 #pragma once
-// A volume without sites, for tests of fs/files and fs/mount and for profiling them alone: the real namespace on RocksDB in memory,
-// chunks in a map. A crash loses what no commit covered. Delays, errors and gates can be set from any thread.
+// A volume without sites, for tests of fs/files and fs/mount and for profiling them alone: the real namespace on
+// RocksDB in memory, chunks in a map. A crash loses what no commit covered. Delays, errors and gates can be set from
+// any thread.
 
 #include <map>
 #include <memory>
@@ -19,9 +20,9 @@ class memory_sites {
   public:
     std::atomic<std::uint32_t> put_delay_ms = 0, commit_delay_ms = 0, read_delay_ms = 0;
     std::atomic<std::uint64_t> capacity = 64ULL << 30U;
-    std::atomic<bool> hold_puts = false;    // puts wait
+    std::atomic<bool> hold_puts = false;  // puts wait
     std::atomic<bool> hold_commits = false;
-    std::atomic<bool> discard = false;      // puts keep nothing; reads return zeros
+    std::atomic<bool> discard = false;  // puts keep nothing; reads return zeros
 
     void fail_puts(std::optional<error> why);
     void fail_commits(std::optional<error> why);
@@ -79,7 +80,8 @@ class memory_volume final : public volume {
 
     /// As a volume asks for a commit of its own. Core thread.
     void want_commit() { ask_commit_(); }
-    /// The first extent of this file whose bytes a crash now would lose, or nothing. For tests: any thread but the core thread.
+    /// The first extent of this file whose bytes a crash now would lose, or nothing. For tests: any thread but the core
+    /// thread.
     std::optional<extent> first_missing(inode_number number) const;
 
   private:
@@ -92,11 +94,11 @@ class memory_volume final : public volume {
     std::mutex names_lock_;
     std::atomic<std::uint64_t> next_chunk_ = 1;
     std::function<void()> ask_commit_;
-    std::uint64_t captured_up_to_ = 0;       // guarded by names_lock_: RocksDB's sequence number
-    std::vector<std::string> carried_;       // guarded by names_lock_: given back
+    std::uint64_t captured_up_to_ = 0;                   // guarded by names_lock_: RocksDB's sequence number
+    std::vector<std::string> carried_;                   // guarded by names_lock_: given back
     std::map<chunk_id, memory_sites::pieces> volatile_;  // put, not committed; guarded by sites_->mutex_
     mutable std::mutex failure_mutex_;
-    std::optional<error> failure_;           // guarded by failure_mutex_: a commit failed
+    std::optional<error> failure_;  // guarded by failure_mutex_: a commit failed
 };
 
 }  // namespace warifu

@@ -1,7 +1,6 @@
 // Random operations on files compared with byte arrays, through crashes' opposite: clean remounts.
 
 #include <linux/falloc.h>
-
 #include <random>
 
 #include "fs/files/test_node.h"
@@ -44,20 +43,29 @@ class worker {
         const std::uint64_t size = 1 + random_() % (large ? 3U << 20U : 20'000U);
         if (offset + size > file_size_bound) return truncate(handle, expected, random_() % (1U << 20U));
         switch (random_() % 16) {
-            case 0: return truncate(handle, expected, random_() % (expected.size() + 50'000));
-            case 1: return punch(handle, expected, offset, size);
-            case 2: return extend(handle, expected, offset, size);
-            case 3: return clone(which, random_() % handles_.size(), offset, size);
-            case 4: return check_seek(handle, expected, offset);
-            case 5: EXPECT_TRUE(node_->fs->flush(handle).has_value()); return;
+            case 0:
+                return truncate(handle, expected, random_() % (expected.size() + 50'000));
+            case 1:
+                return punch(handle, expected, offset, size);
+            case 2:
+                return extend(handle, expected, offset, size);
+            case 3:
+                return clone(which, random_() % handles_.size(), offset, size);
+            case 4:
+                return check_seek(handle, expected, offset);
+            case 5:
+                EXPECT_TRUE(node_->fs->flush(handle).has_value());
+                return;
             case 6:
                 if (random_() % 8 == 0) EXPECT_TRUE(node_->sync(handle).has_value());
                 return;
             case 7:
             case 8:
             case 9:
-            case 10: return check(handle, expected, offset, size);
-            default: return write(handle, expected, offset, size);
+            case 10:
+                return check(handle, expected, offset, size);
+            default:
+                return write(handle, expected, offset, size);
         }
     }
 
@@ -79,7 +87,9 @@ class worker {
     }
     void check(file_handle handle, const std::string& expected, std::uint64_t offset, std::uint64_t size) {
         const std::string seen = node_->read(handle, offset, size);
-        const std::string wanted = offset < expected.size() ? expected.substr(static_cast<std::size_t>(offset), static_cast<std::size_t>(size)) : "";
+        const std::string wanted =
+            offset < expected.size() ? expected.substr(static_cast<std::size_t>(offset), static_cast<std::size_t>(size))
+                                     : "";
         ASSERT_EQ(seen.size(), wanted.size());
         ASSERT_TRUE(seen == wanted) << name_ << " differs in [" << offset << ", +" << size << ")";
     }
@@ -110,14 +120,17 @@ class worker {
     void clone(std::size_t from, std::size_t to, std::uint64_t offset, std::uint64_t size) {
         const std::uint64_t target = random_() % (contents_[to].size() + 1);
         const auto copied = node_->fs->copy_range(handles_[from], offset, handles_[to], target, size);
-        const std::uint64_t length = offset < contents_[from].size() ? std::min<std::uint64_t>(size, contents_[from].size() - offset) : 0;
+        const std::uint64_t length =
+            offset < contents_[from].size() ? std::min<std::uint64_t>(size, contents_[from].size() - offset) : 0;
         if (from == to && offset < target + length && target < offset + length) {
             EXPECT_FALSE(copied.has_value());
             return;
         }
         ASSERT_TRUE(copied.has_value()) << copied.error().message();
         ASSERT_EQ(*copied, length);
-        const std::string text = length == 0 ? "" : contents_[from].substr(static_cast<std::size_t>(offset), static_cast<std::size_t>(length));
+        const std::string text =
+            length == 0 ? ""
+                        : contents_[from].substr(static_cast<std::size_t>(offset), static_cast<std::size_t>(length));
         std::string& expected = contents_[to];
         if (expected.size() < target + length) expected.resize(static_cast<std::size_t>(target + length), '\0');
         expected.replace(static_cast<std::size_t>(target), text.size(), text);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "fs/files/file_system_impl.h"
+#include "fs/files/posix_acl.h"
 
 namespace warifu {
 namespace {
@@ -58,14 +59,30 @@ result<inode> file_system_impl::lookup(inode_number parent, std::string_view nam
     return overlay(found);
 }
 
-result<inode> file_system_impl::create(inode_number parent, std::string_view name, const new_inode& fresh) {
+result<inode> file_system_impl::create(inode_number parent, std::string_view name, const new_inode& fresh,
+                                       std::uint32_t umask) {
     TRY_VOID(check_writable());
     TRY_VOID(check_space(1));
+    const auto inherited =
+        S_ISLNK(fresh.mode) ? fail(errc::no_attribute) : names().get_attribute(parent, acl_default_name);
+    new_inode masked = fresh;
+    std::optional<posix_acl> access;
+    if (inherited) {
+        TRY(access, posix_acl::decode(*inherited));
+        masked.mode = access->inherit(fresh.mode);
+    } else if (!S_ISLNK(fresh.mode)) {
+        masked.mode &= ~(umask & 0777U);
+    }
     const std::lock_guard lock(volume_.names_lock());
-    TRY(const auto made, names().create(parent, name, fresh));
-    refresh(parent);
+    TRY(auto made, names().create(parent, name, masked));
     committer_.changed();
-    return made;
+    refresh(parent);
+    if (!access) return made;
+    const auto any = name_space::attribute_mode::any;
+    if (!access->is_minimal())
+        TRY_VOID(names().set_attribute(made.number, acl_access_name, access->encode(), any, fresh.now));
+    if (S_ISDIR(fresh.mode)) TRY_VOID(names().set_attribute(made.number, acl_default_name, *inherited, any, fresh.now));
+    return names().get(made.number);
 }
 
 result<inode> file_system_impl::link(inode_number number, inode_number parent, std::string_view name) {
@@ -143,7 +160,8 @@ result<std::string> file_system_impl::read_link(inode_number number) {
     return names().read_link(number);
 }
 
-result<std::vector<directory_entry>> file_system_impl::list(inode_number directory, std::uint64_t cookie, std::size_t count) {
+result<std::vector<directory_entry>> file_system_impl::list(inode_number directory, std::uint64_t cookie,
+                                                            std::size_t count) {
     return names().list(directory, cookie, count);
 }
 
@@ -182,6 +200,7 @@ result<inode> file_system_impl::set_attributes(inode_number number, const attrib
 }
 
 result<std::string> file_system_impl::get_attribute(inode_number number, std::string_view name) {
+    if (name == acl_access_name) return get_access_list(number);
     if (name != capability_name) return names().get_attribute(number, name);
     const auto state = inodes_.find(number);
     if (state) {
@@ -200,6 +219,37 @@ result<std::string> file_system_impl::get_attribute(inode_number number, std::st
     return value;
 }
 
+/// The mode bits are the truth about owner, mask and others: chmod changes them alone.
+result<std::string> file_system_impl::get_access_list(inode_number number) {
+    TRY(const auto stored, names().get_attribute(number, acl_access_name));
+    TRY(const auto now, get_attributes(number));
+    TRY(auto list, posix_acl::decode(stored));
+    list.set_mode(now.mode);
+    return list.encode();
+}
+
+/// Sets the mode bits with it; a list that says no more than they do is not kept.
+result<void> file_system_impl::set_access_list(inode_number number, std::string_view value,
+                                               name_space::attribute_mode mode) {
+    TRY(const auto list, posix_acl::decode(value));
+    const std::lock_guard lock(volume_.names_lock());
+    settle(number);
+    TRY(auto changed, names().get(number));
+    if (S_ISLNK(changed.mode)) return fail(errc::unsupported, "a symbolic link has no access control list");
+    if (list.is_minimal()) {
+        const auto removed = names().remove_attribute(number, acl_access_name, time_stamp::now());
+        if (!removed && removed.error().code != errc::no_attribute) return removed;
+    } else {
+        TRY_VOID(names().set_attribute(number, acl_access_name, value, mode, time_stamp::now()));
+    }
+    changed.mode = (changed.mode & ~0777U) | list.mode();
+    changed.change_time = time_stamp::now();
+    TRY_VOID(names().set(changed));
+    committer_.changed();
+    refresh(number);
+    return {};
+}
+
 result<std::vector<std::string>> file_system_impl::list_attributes(inode_number number) {
     return names().list_attributes(number);
 }
@@ -208,6 +258,12 @@ result<void> file_system_impl::set_attribute(inode_number number, std::string_vi
                                              name_space::attribute_mode mode) {
     TRY_VOID(check_writable());
     TRY_VOID(check_space(1));
+    if (name == acl_access_name) return set_access_list(number, value, mode);
+    if (name == acl_default_name) {
+        TRY_VOID(posix_acl::decode(value));
+        TRY(const auto directory, names().get(number));
+        if (!S_ISDIR(directory.mode)) return fail(errc::access_denied, "only directories have default lists");
+    }
     const std::lock_guard lock(volume_.names_lock());
     settle(number);
     TRY_VOID(names().set_attribute(number, name, value, mode, time_stamp::now()));

@@ -1,8 +1,7 @@
 // Truncate, fallocate, lseek, copy_file_range: file_system_impl.h.
 
-#include <linux/falloc.h>
-
 #include <algorithm>
+#include <linux/falloc.h>
 
 #include "fs/base/limits.h"
 #include "fs/files/file_system_impl.h"
@@ -37,7 +36,8 @@ result<inode> file_system_impl::resize(const state_pointer& state, const inode& 
     return now;
 }
 
-result<void> file_system_impl::punch(inode_state& state, const inode& changed, std::uint64_t offset, std::uint64_t end) {
+result<void> file_system_impl::punch(inode_state& state, const inode& changed, std::uint64_t offset,
+                                     std::uint64_t end) {
     TRY(state.attributes, names().replace_extents(changed, offset, end - offset, {}));
     state.attributes_dirty = false;
     const std::uint64_t bytes = state.dirty.bytes();
@@ -50,7 +50,8 @@ result<void> file_system_impl::punch(inode_state& state, const inode& changed, s
 result<void> file_system_impl::allocate(file_handle handle, int mode, std::uint64_t offset, std::uint64_t size) {
     TRY(const auto file, writable_file_of(handle));
     if (size == 0) return fail(errc::bad_argument, "an empty range");
-    if (offset > file_size_max || size > file_size_max - offset) return fail(errc::file_too_big, "a file is larger than the limit");
+    if (offset > file_size_max || size > file_size_max - offset)
+        return fail(errc::file_too_big, "a file is larger than the limit");
     const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
     const int what = mode & ~FALLOC_FL_KEEP_SIZE;
     if (what != 0 && what != FALLOC_FL_ZERO_RANGE && !(what == FALLOC_FL_PUNCH_HOLE && keep_size))

@@ -14,7 +14,10 @@ std::uint32_t whole_units(std::size_t size, std::size_t unit) {
 }  // namespace
 
 read_cache::read_cache(asio::io_context& core, volume& v, std::size_t size_max)
-    : core_(core), volume_(v), block_size_(whole_units(read_block_size, v.sharing().unit_size())), size_max_(size_max) {}
+    : core_(core),
+      volume_(v),
+      block_size_(whole_units(read_block_size, v.sharing().unit_size())),
+      size_max_(size_max) {}
 
 std::shared_ptr<cached_block> read_cache::find(const extent& where, std::uint32_t piece_offset) {
     const block_key key{where.chunk, where.piece, piece_offset / block_size_};

@@ -1,6 +1,7 @@
 #pragma once
-// Blocks of pieces fetched ahead of sequential readers: a bounded LRU. A block is about read_block_size bytes of one piece, cut at
-// sharing units, or a whole small piece. Chunks are immutable and ids never reused, so a block never becomes wrong.
+// Blocks of pieces fetched ahead of sequential readers: a bounded LRU. A block is about read_block_size bytes of one
+// piece, cut at sharing units, or a whole small piece. Chunks are immutable and ids never reused, so a block never
+// becomes wrong.
 //
 // Thread safety: find and acquire on any thread; waiting for a block on the core thread.
 
@@ -40,8 +41,8 @@ class cached_block {
     // Set on the core thread before done_.
     slice bytes_;
     std::optional<error> failure_;
-    std::atomic<bool> done_ = false;  // bytes_ are valid
-    event ready;                      // core thread: done or failed
+    std::atomic<bool> done_ = false;                            // bytes_ are valid
+    event ready;                                                // core thread: done or failed
     std::list<std::shared_ptr<cached_block>>::iterator place_;  // guarded by read_cache::mutex_
 };
 
@@ -70,7 +71,8 @@ class read_cache {
   private:
     struct key_hash {
         std::size_t operator()(const block_key& key) const noexcept {
-            return std::hash<chunk_id>()(key.chunk) ^ (std::size_t{key.piece} << 40U) ^ (std::size_t{key.number} << 20U);
+            return std::hash<chunk_id>()(key.chunk) ^ (std::size_t{key.piece} << 40U) ^
+                   (std::size_t{key.number} << 20U);
         }
     };
     awaitable<void> fetch(std::shared_ptr<cached_block> block, extent where);

@@ -2,7 +2,6 @@
 // For tests: one run of a file system over memory_sites with its core thread. Destroying it without stop() is a crash.
 
 #include <gtest/gtest.h>
-
 #include <thread>
 
 #include "fs/files/file_system.h"
@@ -32,9 +31,7 @@ class test_node {
         return options;
     }
 
-    result<void> stop() {
-        return asio::co_spawn(core, drain(fs.get()), asio::use_future).get();
-    }
+    result<void> stop() { return asio::co_spawn(core, drain(fs.get()), asio::use_future).get(); }
     result<void> finish(std::uint64_t ticket) {
         return asio::co_spawn(core, wait(fs.get(), ticket), asio::use_future).get();
     }
@@ -77,7 +74,8 @@ class test_node {
         return joined;
     }
     /// A closed file of this name and content. `durable`: fsync before close.
-    void put_file(std::string_view name, std::string_view text, bool durable = false, inode_number parent = root_inode) {
+    void put_file(std::string_view name, std::string_view text, bool durable = false,
+                  inode_number parent = root_inode) {
         const auto handle = open(create(name, parent).number);
         EXPECT_TRUE(write(handle, 0, text).has_value());
         if (durable) EXPECT_TRUE(sync(handle).has_value());

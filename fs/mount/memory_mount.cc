@@ -1,8 +1,8 @@
-// memory_mount MOUNTPOINT [discard]: mounts a memory_volume, to try fs/files and fs/mount by hand and to profile them alone. With
-// `discard` the bytes of files are dropped: what is measured then is FUSE and fs/files. For tests only: nothing survives it.
+// memory_mount MOUNTPOINT [discard]: mounts a memory_volume, to try fs/files and fs/mount by hand and to profile them
+// alone. With `discard` the bytes of files are dropped: what is measured then is FUSE and fs/files. For tests only:
+// nothing survives it.
 
 #include <fmt/format.h>
-
 #include <thread>
 
 #include "fs/files/memory_volume.h"
@@ -11,7 +11,8 @@
 int main(int argc, char** argv) {
     using namespace warifu;
     if (argc < 2) {
-        fmt::print(stderr, "usage: memory_mount MOUNTPOINT [discard] [fsync_delay_ms=N] [put_delay_ms=N] [read_delay_ms=N]\n");
+        fmt::print(stderr,
+                   "usage: memory_mount MOUNTPOINT [discard] [fsync_delay_ms=N] [put_delay_ms=N] [read_delay_ms=N]\n");
         return 2;
     }
     asio::io_context core;
@@ -19,7 +20,9 @@ int main(int argc, char** argv) {
     auto sites = std::make_shared<memory_sites>();
     for (int i = 2; i < argc; ++i) {
         const std::string_view word = argv[i];
-        const auto number = [word] { return static_cast<std::uint32_t>(std::stoul(std::string(word.substr(word.find('=') + 1)))); };
+        const auto number = [word] {
+            return static_cast<std::uint32_t>(std::stoul(std::string(word.substr(word.find('=') + 1))));
+        };
         if (word == "discard") sites->discard = true;
         if (word.starts_with("fsync_delay_ms=")) sites->commit_delay_ms = number();
         if (word.starts_with("put_delay_ms=")) sites->put_delay_ms = number();
@@ -32,11 +35,14 @@ int main(int argc, char** argv) {
     options.mountpoint = argv[1];
     options.volume_name = "memory";
     options.allow_other = true;
-    options.ready = [] { fmt::print("ready\n"); std::fflush(stdout); };
+    options.ready = [] {
+        fmt::print("ready\n");
+        std::fflush(stdout);
+    };
     const int outcome = run_mount(options, *files, core);
     const auto counters = files->counters();
-    fmt::print("written {} read {} commits {} chunks {}\n", counters.bytes_written, counters.bytes_read, counters.commits,
-               counters.chunks_put);
+    fmt::print("written {} read {} commits {} chunks {}\n", counters.bytes_written, counters.bytes_read,
+               counters.commits, counters.chunks_put);
     core.stop();
     core_thread.join();
     return outcome;

@@ -1,20 +1,20 @@
 #include "fs/mount/mount.h"
 
+#include <array>
+#include <cstdio>
+#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fstream>
 #include <signal.h>
+#include <sstream>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
-
-#include <array>
-#include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <thread>
+#include <unistd.h>
 
 #include "fs/base/limits.h"
 #include "fs/mount/session.h"
@@ -47,7 +47,7 @@ class signal_watch {
     explicit signal_watch(fuse_session* session) : session_(session), loop_thread_(::pthread_self()) {
         event_ = ::eventfd(0, EFD_CLOEXEC);
         signal_event = event_;
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_handler = on_signal;
         for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &action, &before_[i]);
         action.sa_handler = on_wake;
@@ -96,7 +96,7 @@ class signal_watch {
     std::atomic<bool> stop_ = false, looping_ = true;
     std::atomic<unsigned> count_ = 0;
     std::array<struct sigaction, 3> before_{};
-    struct sigaction before_wake_ {}, before_pipe_ {};
+    struct sigaction before_wake_{}, before_pipe_{};
     std::thread thread_;
 };
 
@@ -115,7 +115,21 @@ result<void> check_device() {
     return fail(errc::io_error, fmt::format("/dev/fuse: {}", errno_text(code)));
 }
 
-/// The device in /proc/self/mountinfo; empty when nothing is mounted there.
+/// Undoes mountinfo's escapes of blanks and backslashes: \\040 and the like.
+std::string unescaped(const std::string& text) {
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] == '\\' && i + 3 < text.size()) {
+            out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
+            i += 3;
+        } else {
+            out += text[i];
+        }
+    }
+    return out;
+}
+
+/// The type of what is mounted at `path`, from /proc/self/mountinfo; empty when nothing is.
 std::string mounted_type(const std::string& path) {
     std::ifstream mounts("/proc/self/mountinfo");
     std::string line;
@@ -125,7 +139,7 @@ std::string mounted_type(const std::string& path) {
         std::string word;
         std::string where;
         for (int i = 0; i < 5 && words >> word; ++i) where = word;
-        if (where != path) continue;
+        if (unescaped(where) != path) continue;
         while (words >> word && word != "-") {
         }
         words >> type;  // the last one listed is on top
@@ -148,10 +162,22 @@ result<void> detach_dead(const std::string& path) {
     where += name;
     const std::string type = mounted_type(where);
     if (type != "fuse.warifu")
-        return fail(errc::busy, fmt::format("{}: a dead mount of type '{}' is in the way; unmount it first", path, type));
+        return fail(errc::busy,
+                    fmt::format("{}: a dead mount of type '{}' is in the way; unmount it first", path, type));
     if (::umount2(where.c_str(), MNT_DETACH) != 0)
-        return fail(errc::busy, fmt::format("{}: a dead mount is in the way and cannot be detached: {}", path, errno_text(errno)));
+        return fail(errc::busy,
+                    fmt::format("{}: a dead mount is in the way and cannot be detached: {}", path, errno_text(errno)));
     return {};
+}
+
+/// A mount whose daemon is gone. Attributes may still be cached, so the directory is opened too.
+bool is_dead(const std::string& path) {
+    struct stat at{};
+    if (::stat(path.c_str(), &at) != 0) return errno == ENOTCONN;
+    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return errno == ENOTCONN;
+    ::close(fd);
+    return false;
 }
 
 result<void> check_empty(const std::string& path) {
@@ -172,7 +198,7 @@ result<void> check_empty(const std::string& path) {
 
 /// The kernel reads ahead 128 KiB by itself; a larger window lets it ask for several requests of 1 MiB at once.
 void widen_read_ahead(const std::string& path) {
-    struct stat at {};
+    struct stat at{};
     if (::stat(path.c_str(), &at) != 0) return;
     std::ofstream knob(fmt::format("/sys/class/bdi/{}:{}/read_ahead_kb", major(at.st_dev), minor(at.st_dev)));
     knob << 4 * fuse_request_size_max / 1024;  // without the right to write it stays as it is
@@ -191,8 +217,8 @@ class fuse_arguments {
   public:
     explicit fuse_arguments(const mount_options& options) {
         add("warifu");
-        std::string joined = fmt::format("default_permissions,max_read={},subtype=warifu,fsname={}", fuse_request_size_max,
-                                         escaped(options.volume_name));
+        std::string joined = fmt::format("default_permissions,max_read={},subtype=warifu,fsname={}",
+                                         fuse_request_size_max, escaped(options.volume_name));
         if (options.allow_other) joined += ",allow_other";
         if (options.read_only) joined += ",ro";
         for (const auto& option : options.fuse_options) joined += "," + option;
@@ -256,14 +282,13 @@ int drain_all(file_system& files, asio::io_context& core, const signal_watch& si
 result<void> check_mountpoint(const std::string& path, bool* detached) {
     *detached = false;
     TRY_VOID(check_device());
-    struct stat at {};
+    struct stat at{};
+    if (is_dead(path)) {
+        TRY_VOID(detach_dead(path));
+        *detached = true;
+    }
     if (::stat(path.c_str(), &at) != 0) {
         const int code = errno;
-        if (code == ENOTCONN) {
-            TRY_VOID(detach_dead(path));
-            *detached = true;
-            return check_empty(path);
-        }
         const auto kind = code == ENOENT ? errc::not_found : code == EACCES ? errc::denied : errc::io_error;
         return fail(kind, fmt::format("{}: {}", path, errno_text(code)));
     }
@@ -272,9 +297,8 @@ result<void> check_mountpoint(const std::string& path, bool* detached) {
 }
 
 int run_mount(const mount_options& options, file_system& files, asio::io_context& core) {
-    const reporter report = options.report ? options.report : [](std::string_view line) {
-        fmt::print(stderr, "warifu: {}\n", line);
-    };
+    const reporter report =
+        options.report ? options.report : [](std::string_view line) { fmt::print(stderr, "warifu: {}\n", line); };
     bool detached = false;
     if (const auto ready = check_mountpoint(options.mountpoint, &detached); !ready) {
         report(ready.error().text);
@@ -293,8 +317,9 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
     }
     if (fuse_session_mount(fuse, options.mountpoint.c_str()) != 0) {
         report(fmt::format("{}: cannot mount here: {}", options.mountpoint,
-                           ::geteuid() == 0 ? "the kernel refused" : "no permission (is fusermount3 installed, is allow_other allowed "
-                                                                     "in /etc/fuse.conf?)"));
+                           ::geteuid() == 0 ? "the kernel refused"
+                                            : "no permission (is fusermount3 installed, is allow_other allowed "
+                                              "in /etc/fuse.conf?)"));
         fuse_session_destroy(fuse);
         return mount_refused;
     }
@@ -313,7 +338,8 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
         while (session.waiting != 0 && outcome == mount_ok) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     retries.join();
-    if (outcome == mount_ok) fuse_session_destroy(fuse);  // else requests may still hold it, and the process is about to end
+    if (outcome == mount_ok)
+        fuse_session_destroy(fuse);  // else requests may still hold it, and the process is about to end
     return outcome;
 }
 

@@ -12,12 +12,12 @@ namespace warifu {
 
 struct mount_options {
     std::string mountpoint;
-    std::string volume_name;          // shown as the mounted device; the type is fuse.warifu
-    bool allow_other = false;         // other users too (the kernel checks permissions either way)
+    std::string volume_name;   // shown as the mounted device; the type is fuse.warifu
+    bool allow_other = false;  // other users too (the kernel checks permissions either way)
     bool read_only = false;
     std::uint32_t cache_seconds = 60;  // how long the kernel may believe names and attributes; 1 for read-only mounts
-    std::vector<std::string> fuse_options;  // more "-o" options for libfuse, each "name" or "name=value"
-    std::function<void()> ready;      // called once the mount answers
+    std::vector<std::string> fuse_options;         // more "-o" options for libfuse, each "name" or "name=value"
+    std::function<void()> ready;                   // called once the mount answers
     std::function<void(std::string_view)> report;  // one line for a person; default: standard error
 };
 
@@ -29,8 +29,9 @@ enum mount_exit : int {
     mount_given_up = 3,     // a second signal ended the wait for the sites
 };
 
-/// Mounts, serves until SIGTERM, SIGINT, SIGHUP or umount(8), then drains. Blocks; the core thread runs meanwhile. A mount left
-/// behind by a dead daemon at the same place is detached first. One at a time in a process (it owns the signals).
+/// Mounts, serves until SIGTERM, SIGINT, SIGHUP or umount(8), then drains. Blocks; the core thread runs meanwhile. A
+/// mount left behind by a dead daemon at the same place is detached first. One at a time in a process (it owns the
+/// signals).
 int run_mount(const mount_options& options, file_system& files, asio::io_context& core);
 
 /// Why a mount at `path` would fail before the kernel is asked; detaches a dead mount (`*detached` then says so).

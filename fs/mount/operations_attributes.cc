@@ -21,7 +21,8 @@ void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
     reply_attributes(request, mount_session::of(request).files.get_attributes(number), true);
 }
 
-/// Set-user-ID and set-group-ID bits: without HANDLE_KILLPRIV the kernel asks for their removal itself, as a change of mode.
+/// Set-user-ID and set-group-ID bits: without HANDLE_KILLPRIV the kernel asks for their removal itself, as a change of
+/// mode.
 void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int valid, fuse_file_info*) {
     file_system::attribute_change change;
     const time_stamp now = time_stamp::now();
@@ -33,10 +34,14 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int val
         if (wanted->st_size < 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
         change.size = static_cast<std::uint64_t>(wanted->st_size);
     }
-    if (has(FUSE_SET_ATTR_ATIME_NOW)) change.access_time = now;
-    else if (has(FUSE_SET_ATTR_ATIME)) change.access_time = to_time(wanted->st_atim);
-    if (has(FUSE_SET_ATTR_MTIME_NOW)) change.modify_time = now;
-    else if (has(FUSE_SET_ATTR_MTIME)) change.modify_time = to_time(wanted->st_mtim);
+    if (has(FUSE_SET_ATTR_ATIME_NOW))
+        change.access_time = now;
+    else if (has(FUSE_SET_ATTR_ATIME))
+        change.access_time = to_time(wanted->st_atim);
+    if (has(FUSE_SET_ATTR_MTIME_NOW))
+        change.modify_time = now;
+    else if (has(FUSE_SET_ATTR_MTIME))
+        change.modify_time = to_time(wanted->st_mtim);
     reply_attributes(request, mount_session::of(request).files.set_attributes(number, change), false);
 }
 
@@ -50,10 +55,14 @@ void getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size
 
 void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const char* value, std::size_t size, int flags) {
     auto mode = name_space::attribute_mode::any;
-    if (flags == XATTR_CREATE) mode = name_space::attribute_mode::create_only;
-    else if (flags == XATTR_REPLACE) mode = name_space::attribute_mode::replace_only;
-    else if (flags != 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
-    reply_result(request, mount_session::of(request).files.set_attribute(number, name, std::string_view(value, size), mode));
+    if (flags == XATTR_CREATE)
+        mode = name_space::attribute_mode::create_only;
+    else if (flags == XATTR_REPLACE)
+        mode = name_space::attribute_mode::replace_only;
+    else if (flags != 0)
+        return static_cast<void>(fuse_reply_err(request, EINVAL));
+    reply_result(request,
+                 mount_session::of(request).files.set_attribute(number, name, std::string_view(value, size), mode));
 }
 
 void listxattr(fuse_req_t request, fuse_ino_t number, std::size_t size) {
@@ -76,7 +85,7 @@ void removexattr(fuse_req_t request, fuse_ino_t number, const char* name) {
 void statfs(fuse_req_t request, fuse_ino_t) {
     const auto space = mount_session::of(request).files.statistics();
     constexpr std::uint64_t block = 4096;
-    struct statvfs shown {};
+    struct statvfs shown{};
     shown.f_bsize = block;
     shown.f_frsize = block;
     shown.f_blocks = space.capacity / block;

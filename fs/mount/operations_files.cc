@@ -1,8 +1,7 @@
 // Open files: data, durability, ranges.
 
-#include <sys/uio.h>
-
 #include <algorithm>
+#include <sys/uio.h>
 
 #include "fs/base/limits.h"
 #include "fs/mount/session.h"
@@ -21,18 +20,21 @@ void init(void* userdata, fuse_conn_info* connection) {
     connection->congestion_threshold = fuse_background_max / 4 * 3;
     connection->time_gran = 1;
     const auto want = [connection](unsigned flags, bool on) {
-        if (on) connection->want |= connection->capable & flags;
-        else connection->want &= ~flags;
+        if (on)
+            connection->want |= connection->capable & flags;
+        else
+            connection->want &= ~flags;
     };
     want(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
-             FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS,
+             FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_POSIX_ACL |
+             FUSE_CAP_DONT_MASK,
          true);
     // The only writer knows of every change; a follower must drop pages when a file changed.
     want(FUSE_CAP_AUTO_INVAL_DATA, session.read_only);
-    // Every byte is touched here anyway (splice buys nothing); order and errors of writes are owned by fs/files (no write-back
-    // cache); the kernel asks for suid bits to be cleared itself.
+    // Every byte is touched here anyway (splice buys nothing); order and errors of writes are owned by fs/files (no
+    // write-back cache); the kernel asks for suid bits to be cleared itself.
     want(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE |
-             FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_ACL,
+             FUSE_CAP_HANDLE_KILLPRIV,
          false);
 }
 
@@ -74,8 +76,7 @@ void reply_slices(fuse_req_t request, const std::vector<slice>& bytes) {
     }
     std::vector<iovec> parts;
     parts.reserve(bytes.size());
-    for (const auto& part : bytes)
-        parts.push_back({const_cast<std::byte*>(part.view().data()), part.size()});
+    for (const auto& part : bytes) parts.push_back({const_cast<std::byte*>(part.view().data()), part.size()});
     fuse_reply_iov(request, parts.data(), static_cast<int>(parts.size()));
 }
 
@@ -154,7 +155,8 @@ void write(fuse_req_t request, fuse_ino_t, const char* bytes, std::size_t size, 
     if (!taken) return reply_error(request, taken.error());
     if (!taken->wait) return static_cast<void>(fuse_reply_write(request, taken->size));
     if (taken->size != 0) {
-        const auto later = async_request::make(session, request, [size](fuse_req_t raw) { fuse_reply_write(raw, size); });
+        const auto later =
+            async_request::make(session, request, [size](fuse_req_t raw) { fuse_reply_write(raw, size); });
         asio::co_spawn(session.core, finish_accepted(&session, later, size), asio::detached);
         return;
     }
@@ -211,16 +213,17 @@ void fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t siz
 void lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
     if (offset < 0) return static_cast<void>(fuse_reply_err(request, ENXIO));
     if (whence != SEEK_DATA && whence != SEEK_HOLE) return static_cast<void>(fuse_reply_err(request, EINVAL));
-    const auto found = mount_session::of(request).files.seek(info->fh, static_cast<std::uint64_t>(offset), whence == SEEK_DATA);
+    const auto found =
+        mount_session::of(request).files.seek(info->fh, static_cast<std::uint64_t>(offset), whence == SEEK_DATA);
     if (!found) return reply_error(request, found.error(), true);
     fuse_reply_lseek(request, static_cast<off_t>(*found));
 }
 
-void copy_file_range(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_info* from, fuse_ino_t, off_t to_offset,
-                     fuse_file_info* to, std::size_t size, int flags) {
+void copy_file_range(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_info* from, fuse_ino_t,
+                     off_t to_offset, fuse_file_info* to, std::size_t size, int flags) {
     if (flags != 0 || from_offset < 0 || to_offset < 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
-    const auto copied = mount_session::of(request).files.copy_range(from->fh, static_cast<std::uint64_t>(from_offset), to->fh,
-                                                                    static_cast<std::uint64_t>(to_offset), size);
+    const auto copied = mount_session::of(request).files.copy_range(
+        from->fh, static_cast<std::uint64_t>(from_offset), to->fh, static_cast<std::uint64_t>(to_offset), size);
     if (!copied) return reply_error(request, copied.error());
     fuse_reply_write(request, *copied);
 }

@@ -1,9 +1,8 @@
 // Names: lookup, create, remove, rename, list. Each function's comment in fuse_lowlevel.h lists its legal replies.
 
+#include <algorithm>
 #include <linux/fs.h>
 #include <sys/stat.h>
-
-#include <algorithm>
 
 #include "fs/base/limits.h"
 #include "fs/mount/session.h"
@@ -34,7 +33,8 @@ void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forge
     fuse_reply_none(request);
 }
 
-/// The owner is the caller; below a set-group-ID directory the group is the directory's and directories inherit the bit.
+/// The owner is the caller; below a set-group-ID directory the group is the directory's and directories inherit the
+/// bit.
 result<new_inode> fresh_inode(fuse_req_t request, fuse_ino_t parent, mode_t mode) {
     const fuse_ctx* caller = fuse_req_ctx(request);
     TRY(const auto directory, mount_session::of(request).files.get_attributes(parent));
@@ -55,7 +55,7 @@ void make_node(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
     if (!fresh) return reply_error(request, fresh.error());
     fresh->device = device;
     if (target != nullptr) fresh->symlink_target = target;
-    const auto made = mount_session::of(request).files.create(parent, name, *fresh);
+    const auto made = mount_session::of(request).files.create(parent, name, *fresh, fuse_req_ctx(request)->umask);
     if (!made) return reply_error(request, made.error());
     reply_entry(request, *made);
 }
@@ -93,11 +93,15 @@ void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
     reply_result(request, mount_session::of(request).files.remove_directory(parent, name));
 }
 
-void rename(fuse_req_t request, fuse_ino_t from, const char* from_name, fuse_ino_t to, const char* to_name, unsigned flags) {
+void rename(fuse_req_t request, fuse_ino_t from, const char* from_name, fuse_ino_t to, const char* to_name,
+            unsigned flags) {
     rename_mode mode = rename_mode::replace;
-    if (flags == RENAME_NOREPLACE) mode = rename_mode::no_replace;
-    else if (flags == RENAME_EXCHANGE) mode = rename_mode::exchange;
-    else if (flags != 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
+    if (flags == RENAME_NOREPLACE)
+        mode = rename_mode::no_replace;
+    else if (flags == RENAME_EXCHANGE)
+        mode = rename_mode::exchange;
+    else if (flags != 0)
+        return static_cast<void>(fuse_reply_err(request, EINVAL));
     reply_result(request, mount_session::of(request).files.rename(from, from_name, to, to_name, mode));
 }
 
@@ -105,7 +109,7 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
     auto& session = mount_session::of(request);
     const auto fresh = fresh_inode(request, parent, (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFREG);
     if (!fresh) return reply_error(request, fresh.error());
-    const auto made = session.files.create(parent, name, *fresh);
+    const auto made = session.files.create(parent, name, *fresh, fuse_req_ctx(request)->umask);
     if (!made) return reply_error(request, made.error());
     const auto handle = session.files.open(made->number, (info->flags & O_ACCMODE) != O_RDONLY);
     if (!handle) return reply_error(request, handle.error());
@@ -129,8 +133,9 @@ class listing {
     bool add(const char* name, const fuse_entry_param& entry, std::uint64_t next, bool counted) {
         char* at = bytes_.data() + used_;
         const std::size_t left = bytes_.size() - used_;
-        const std::size_t need = plus_ ? fuse_add_direntry_plus(request_, at, left, name, &entry, static_cast<off_t>(next))
-                                       : fuse_add_direntry(request_, at, left, name, &entry.attr, static_cast<off_t>(next));
+        const std::size_t need =
+            plus_ ? fuse_add_direntry_plus(request_, at, left, name, &entry, static_cast<off_t>(next))
+                  : fuse_add_direntry(request_, at, left, name, &entry.attr, static_cast<off_t>(next));
         if (need > left) return false;
         used_ += need;
         if (plus_ && counted) {

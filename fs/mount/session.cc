@@ -19,7 +19,8 @@ constexpr unsigned preferred_io_size = 256U << 10U;  // st_blksize: what samtool
 std::shared_ptr<async_request> async_request::make(mount_session& session, fuse_req_t request, reply if_interrupted) {
     auto made = std::make_shared<async_request>(session, request, std::move(if_interrupted));
     ++session.waiting;
-    // libfuse calls on_interrupt under the request's lock, which answer() takes before the reply: so `made` lives meanwhile.
+    // libfuse calls on_interrupt under the request's lock, which answer() takes before the reply: so `made` lives
+    // meanwhile.
     fuse_req_interrupt_func(request, &async_request::on_interrupt, made.get());
     return made;
 }
@@ -67,7 +68,7 @@ void async_request::answer_error(const error& why, bool reading) {
 }
 
 struct stat to_stat(const inode& from) {
-    struct stat to {};
+    struct stat to{};
     to.st_ino = from.number;
     to.st_mode = from.mode;
     to.st_nlink = from.link_count;

@@ -1,14 +1,13 @@
 #pragma once
 // What the operations share: the file system, and requests that are answered later.
 //
-// Each request gets exactly one legal reply. Most are answered on the FUSE thread that took them. A request that waits (a read from
-// the sites, a write without room, an fsync) becomes an async_request, which the core thread answers; when the kernel interrupts
-// it, the core thread answers at once, and what it waited for is dropped.
+// Each request gets exactly one legal reply. Most are answered on the FUSE thread that took them. A request that waits
+// (a read from the sites, a write without room, an fsync) becomes an async_request, which the core thread answers; when
+// the kernel interrupts it, the core thread answers at once, and what it waited for is dropped.
 
 #define FUSE_USE_VERSION 312
-#include <fuse_lowlevel.h>
-
 #include <atomic>
+#include <fuse_lowlevel.h>
 #include <memory>
 
 #include "fs/files/file_system.h"
@@ -21,7 +20,7 @@ struct mount_session {
     asio::io_context& core;
     bool read_only = false;
     double cache_seconds = 60;
-    asio::thread_pool& retries;  // writes that waited for room are tried again here
+    asio::thread_pool& retries;              // writes that waited for room are tried again here
     std::atomic<std::uint64_t> waiting = 0;  // async_requests without a reply
 
     static mount_session& of(fuse_req_t request) { return *static_cast<mount_session*>(fuse_req_userdata(request)); }
@@ -39,7 +38,8 @@ class async_request : public std::enable_shared_from_this<async_request> {
     bool is_answered() const { return answered_; }
     /// For waits that can be given up.
     const interrupt_flag& interrupted() const { return interrupted_; }
-    /// From here on an interrupt does not change the answer (bytes are about to be accepted). False: interrupted before. Any thread.
+    /// From here on an interrupt does not change the answer (bytes are about to be accepted). False: interrupted
+    /// before. Any thread.
     bool claim();
     /// Undoes claim(). False: it was interrupted meanwhile, and is answered now.
     bool unclaim();
