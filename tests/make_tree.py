@@ -34,12 +34,12 @@ def sizes(root, rng):
 def sparse(root, rng):
     os.mkdir(os.path.join(root, "sparse"))
     with open(os.path.join(root, "sparse", "holes"), "wb") as f:
-        for offset in (1 << 20, 3 << 20, (40 << 20) + 77):
+        for offset in (1 << 20, 3 << 20, (10 << 20) + 77):
             f.seek(offset)
             f.write(rng.randbytes(5000))
-        f.truncate(64 << 20)
+        f.truncate(16 << 20)
     with open(os.path.join(root, "sparse", "only-hole"), "wb") as f:
-        f.truncate(1 << 30)
+        f.truncate(24 << 20)
 
 
 def links(root, rng):

@@ -40,6 +40,7 @@ inline constexpr std::size_t shares_kept_size_max = 96U << 20U;       // put, ke
 inline constexpr std::uint32_t snapshot_wait_ms = 30'000;
 inline constexpr std::uint32_t removal_delay_ms = 10'000;  // followers may still read what a commit freed
 inline constexpr std::uint32_t heartbeat_interval_ms = 2'000;
+inline constexpr std::uint32_t writer_wait_ms = 10'000;  // a writer of the same machine may be draining
 inline constexpr std::uint32_t site_return_interval_ms = 500;
 inline constexpr std::size_t reap_batch_count_max = 4096;
 

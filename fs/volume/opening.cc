@@ -63,16 +63,30 @@ awaitable<volume_impl::site_states> volume_impl::ask_states() {
     co_return states;
 }
 
-result<void> volume_impl::check_live_writer(const site_states& states) const {
-    if (options_.takeover) return {};
+/// The writer that holds the volume now, if there is one: heard of lately, not dead, not displaced, not gone in peace.
+std::optional<writer_identity> volume_impl::live_writer(const site_states& states) const {
     for (const auto& [site, state] : states) {
         const auto& beat = state.heartbeat;
-        if (!beat || beat->age_ms >= live_writer_age_ms || is_dead(beat->writer)) continue;
-        if (beat->authority < state.promised) continue;  // already displaced
-        return fail(errc::busy, fmt::format("the volume is being written by process {} on machine {} (takeover displaces it)",
-                                            beat->writer.pid, beat->writer.machine));
+        if (!beat || beat->writer == writer_identity() || beat->age_ms >= live_writer_age_ms) continue;
+        if (beat->authority < state.promised || is_dead(beat->writer)) continue;
+        return beat->writer;
     }
-    return {};
+    return std::nullopt;
+}
+
+/// A writer of this machine may be draining after its unmounting: it gets a while to go.
+task<> volume_impl::wait_for_writer(site_states& states) {
+    const deadline until = deadline_in_ms(options_.writer_wait_ms);
+    for (;;) {
+        const auto writer = live_writer(states);
+        if (!writer || options_.takeover) co_return result<void>();
+        if (writer->machine != identity_.machine || steady_clock::now() >= until)
+            co_return fail(errc::busy,
+                           fmt::format("the volume is being written by process {} on machine {} (takeover displaces it)",
+                                       writer->pid, writer->machine));
+        co_await pause(std::chrono::milliseconds(100));
+        states = co_await ask_states();
+    }
 }
 
 /// Draws a ballot above everything seen and gets it promised; sites that do not promise leave `states`.
@@ -234,7 +248,7 @@ task<> volume_impl::open_existing() {
     }
     const bool writing = options_.mode == open_mode::write;
     if (writing) {
-        CO_TRY_VOID(check_live_writer(states));
+        CO_TRY_VOID(co_await wait_for_writer(states));
         CO_TRY_VOID(co_await take_authority(states));
     }
     const std::vector<site_journal> journals = co_await read_journals(states);

@@ -54,6 +54,14 @@ awaitable<void> volume_impl::heartbeat_loop() {
     } while (co_await pause(std::chrono::milliseconds(heartbeat_interval_ms)));
 }
 
+/// Tells the sites that this writer is gone: the next one need not wait for its heartbeats to grow old.
+awaitable<void> volume_impl::say_goodbye() {
+    fan_out<void> calls(members_.executor);
+    for (const share_index site : members_.members())
+        calls.start(site.value, members_.site(site).store->heartbeat(members_.authority, writer_identity()));
+    co_await calls.wait_all(deadline_in_ms(heartbeat_interval_ms));
+}
+
 /// A view that shrank while nothing was written becomes durable too.
 awaitable<void> volume_impl::write_view_if_dirty() {
     if (!members_.view_dirty || !members_.check_writable()) co_return;

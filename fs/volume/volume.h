@@ -39,6 +39,7 @@ struct volume_options {
     std::vector<volume_site> sites;  // n of them
     open_mode mode = open_mode::write;
     bool takeover = false;                    // displace a live writer
+    std::uint32_t writer_wait_ms = warifu::writer_wait_ms;  // how long to wait for a writer of this machine that is leaving
     std::size_t memory_size = 128U << 20U;    // for RocksDB and table pieces, bytes
     std::function<std::unique_ptr<random_source>()> make_random;  // one per worker thread; default drbg
     claim pad_claim = claim::simulated;       // the weakest of the links in use

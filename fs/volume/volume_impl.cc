@@ -300,6 +300,7 @@ task<> volume_impl::close() {
         db_.reset();
         return true;
     });
+    if (!members_.authority.is_zero()) co_await say_goodbye();
     co_return result<void>();
 }
 

@@ -65,7 +65,8 @@ class volume_impl final : public volume, public table_chunk_io {
     // opening.cc
     using site_states = std::map<share_index, store_state>;
     awaitable<site_states> ask_states();
-    result<void> check_live_writer(const site_states& states) const;
+    std::optional<writer_identity> live_writer(const site_states& states) const;
+    task<> wait_for_writer(site_states& states);
     task<> take_authority(site_states& states);
     awaitable<std::vector<site_journal>> read_journals(const site_states& states);
     task<> settle_view(const history& past, const site_states& states);
@@ -91,6 +92,7 @@ class volume_impl final : public volume, public table_chunk_io {
     // upkeep.cc
     awaitable<void> heartbeat_loop();
     awaitable<void> write_view_if_dirty();
+    awaitable<void> say_goodbye();
     awaitable<void> return_loop();
     awaitable<void> try_return(share_index site);
     task<> heal(share_index site);

@@ -141,6 +141,8 @@ TEST_P(volume_over, a_live_writer_is_not_displaced_without_takeover) {
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, errc::busy);
     EXPECT_TRUE(first->commit());
+    ASSERT_TRUE(run_on(core.context, (*first)->close()));
+    EXPECT_TRUE(open_writer(sites, open_mode::write, false)) << "it went in peace";
 }
 
 TEST_P(volume_over, snapshots_cut_the_journal) {

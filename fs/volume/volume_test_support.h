@@ -45,6 +45,7 @@ class memory_sites {
         o.mode = mode;
         o.memory_size = 16U << 20U;
         o.removal_delay_ms = 50;
+        o.writer_wait_ms = 200;
         for (std::size_t i = 0; i < sites.size(); ++i) {
             volume_site site;
             site.name = "site" + std::to_string(i + 1);
