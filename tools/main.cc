@@ -53,7 +53,12 @@ int main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
         if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-        fmt::print(stderr, "warifu: {}\n", e.what());
+        // The library only says that a command is required; an unknown one is named.
+        const bool named = argc > 1 && argv[1][0] != '-';
+        const bool unknown =
+            named && app.get_subcommands([&](const CLI::App* one) { return one->check_name(argv[1]); }).empty();
+        if (unknown) fmt::print(stderr, "warifu: no command '{}'; 'warifu --help' lists them\n", argv[1]);
+        else fmt::print(stderr, "warifu: {}\n", e.what());
         return warifu::exit_usage;
     } catch (const std::exception& e) {
         fmt::print(stderr, "warifu: {}\n", e.what());
