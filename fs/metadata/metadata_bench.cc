@@ -4,9 +4,12 @@
 #include <benchmark/benchmark.h>
 #include <memory>
 #include <random>
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
 #include <rocksdb/statistics.h>
+#include <rocksdb/table.h>
 #include <sys/stat.h>
 
 #include "fs/base/assert.h"
@@ -23,6 +26,10 @@ class bench_volume {
         options.create_if_missing = true;
         options.manual_wal_flush = true;
         options.write_buffer_size = 8U << 20U;
+        rocksdb::BlockBasedTableOptions table;  // as fs/volume/metadata_db.cc has it, but for the memory budget
+        table.block_cache = rocksdb::NewLRUCache(64U << 20U);
+        table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+        options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
         options.statistics = statistics_ = rocksdb::CreateDBStatistics();
         rocksdb::DB* db = nullptr;
         WARIFU_ASSERT(rocksdb::DB::Open(options, "/db", &db).ok());

@@ -6,8 +6,8 @@
 #include "fs/base/random.h"
 
 #if __has_feature(thread_sanitizer)
-// Debian's RocksDB is not instrumented: the sanitizer sees its memcpy of a record, but not the atomics that publish it. Here
-// because every program with a namespace links this file.
+// Debian's RocksDB is not instrumented: the sanitizer sees its memcpy of a record, but not the atomics that publish it.
+// Here because every program with a namespace links this file.
 extern "C" const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() {
     return "called_from_lib:librocksdb.so\n";

@@ -1,6 +1,8 @@
 #include "fs/volume/metadata_db.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
@@ -8,6 +10,8 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/table.h>
+#include <rocksdb/utilities/stackable_db.h>
+#include <thread>
 
 #include "fs/base/limits.h"
 #include "fs/volume/metadata_file_system.h"
@@ -22,38 +26,93 @@ constexpr std::size_t cache_shard_size_min = 8U << 20U;
 constexpr std::size_t table_size_target = 8U << 20U;
 constexpr std::size_t manifest_size_max = 4U << 20U;
 
-/// Remembers the background error that RocksDB is in.
+constexpr auto retry_interval = std::chrono::seconds(1);
+
+/// Remembers the background error that RocksDB is in, and leads it out again. Any thread.
 class error_watch final : public rocksdb::EventListener {
   public:
     void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status* status) override {
         const std::lock_guard lock(mutex_);
         current_ = error(errc::io_error, status->ToString());
-    }
-    void OnErrorRecoveryEnd(const rocksdb::BackgroundErrorRecoveryInfo& info) override {
-        const std::lock_guard lock(mutex_);
-        if (info.new_bg_error.ok()) {
-            current_.reset();
-        } else {
-            current_ = error(errc::io_error, info.new_bg_error.ToString());
-        }
+        ++errors_;
+        for_good_ = status->severity() >= rocksdb::Status::Severity::kFatalError;
+        changed_.notify_all();
     }
     std::optional<error> current() const {
         const std::lock_guard lock(mutex_);
         return current_;
     }
-    void clear() {
+    /// Clears the error and flushes: done when that works. One at a time; blocks.
+    result<void> resume(rocksdb::DB& db) {
+        const std::lock_guard one(resume_mutex_);
+        {
+            const std::lock_guard lock(mutex_);
+            if (!current_) return {};
+            if (for_good_) return fail(*current_);
+        }
+        if (const auto status = db.GetRootDB()->Resume(); !status.ok()) return fail(errc::io_error, status.ToString());
+        const std::uint64_t before = error_count();
+        rocksdb::FlushOptions options;
+        options.allow_write_stall = true;
+        // A soft error is cleared without a new try: this is the try.
+        if (const auto status = db.Flush(options); !status.ok()) return fail(errc::io_error, status.ToString());
         const std::lock_guard lock(mutex_);
+        if (errors_ != before) return fail(*current_);
         current_.reset();
+        return {};
+    }
+
+    /// Resumes every second while there is an error that may pass, until stop().
+    void run(rocksdb::DB& db) {
+        std::unique_lock lock(mutex_);
+        while (true) {
+            changed_.wait(lock, [this] { return stopped_ || (current_ && !for_good_); });
+            if (changed_.wait_for(lock, retry_interval, [this] { return stopped_; })) return;
+            lock.unlock();
+            (void)resume(db);  // a failure is an error again, and stays to be seen
+            lock.lock();
+        }
+    }
+    void stop() {
+        const std::lock_guard lock(mutex_);
+        stopped_ = true;
+        changed_.notify_all();
     }
 
   private:
-    mutable std::mutex mutex_;
-    std::optional<error> current_;  // guarded by mutex_
+    std::uint64_t error_count() const {
+        const std::lock_guard lock(mutex_);
+        return errors_;
+    }
+
+    std::mutex resume_mutex_;   // before mutex_
+    mutable std::mutex mutex_;  // guards what follows
+    std::condition_variable changed_;
+    std::optional<error> current_;
+    std::uint64_t errors_ = 0;
+    bool for_good_ = false;
+    bool stopped_ = false;
 };
 
-error_watch* watch_of(rocksdb::DB& db) {
-    for (const auto& listener : db.GetDBOptions().listeners) {
-        if (auto* watch = dynamic_cast<error_watch*>(listener.get())) return watch;
+/// A database whose background errors are retried by a thread of ours. (RocksDB's own thread for that can leave a
+/// database of 7.8 that never finishes closing: facebook/rocksdb issue 11440.)
+class retried_db final : public rocksdb::StackableDB {
+  public:
+    retried_db(rocksdb::DB* db, std::shared_ptr<error_watch> watch)
+        : StackableDB(db), watch_(std::move(watch)), thread_([this] { watch_->run(*GetBaseDB()); }) {}
+    ~retried_db() override {
+        watch_->stop();
+        thread_.join();
+    }
+
+  private:
+    std::shared_ptr<error_watch> watch_;
+    std::thread thread_;
+};
+
+std::shared_ptr<error_watch> watch_of(const rocksdb::DBOptions& options) {
+    for (const auto& listener : options.listeners) {
+        if (auto watch = std::dynamic_pointer_cast<error_watch>(listener)) return watch;
     }
     return nullptr;
 }
@@ -91,6 +150,7 @@ rocksdb::Options metadata_db_options(metadata_files& files, std::size_t memory, 
     options.env = files.env();
     options.info_log = make_null_logger();
     options.listeners.push_back(std::make_shared<error_watch>());
+    options.max_bgerror_resume_count = 0;  // retried_db does it
     options.create_if_missing = mode == metadata_db_mode::create;
     options.error_if_exists = mode == metadata_db_mode::create;
     options.paranoid_checks = true;
@@ -139,19 +199,18 @@ result<std::unique_ptr<rocksdb::DB>> open_metadata_db(metadata_files& files, std
             break;
     }
     if (!status.ok()) return fail(errc::io_error, "cannot open the metadata: " + status.ToString());
-    return std::unique_ptr<rocksdb::DB>(db);
+    if (mode == metadata_db_mode::read_only) return std::unique_ptr<rocksdb::DB>(db);
+    return std::make_unique<retried_db>(db, watch_of(options));
 }
 
 std::optional<error> metadata_db_error(rocksdb::DB& db) {
-    const auto* watch = watch_of(db);
+    const auto watch = watch_of(db.GetDBOptions());
     return watch == nullptr ? std::nullopt : watch->current();
 }
 
 result<void> resume_metadata_db(rocksdb::DB& db) {
-    const auto status = db.Resume();
-    if (!status.ok()) return fail(errc::io_error, status.ToString());
-    if (auto* watch = watch_of(db)) watch->clear();
-    return {};
+    const auto watch = watch_of(db.GetDBOptions());
+    return watch == nullptr ? result<void>() : watch->resume(db);
 }
 
 }  // namespace warifu

@@ -34,7 +34,7 @@ result<std::unique_ptr<rocksdb::DB>> open_metadata_db(metadata_files& files, std
 
 /// The error that stopped background work (a table could not be put), until RocksDB has recovered from it; nothing when
 /// all is well. While there is one, writes fail as soon as the write buffers are full (the log takes them until then).
-/// RocksDB retries by itself every second, but for stale_epoch, after which every write fails until the database is
+/// RocksDB is retried every second, but for stale_epoch, after which every write fails until the database is
 /// opened anew. REQUIRES: opened by open_metadata_db.
 std::optional<error> metadata_db_error(rocksdb::DB& db);
 

@@ -270,10 +270,9 @@ TEST(metadata_db, a_failed_put_stops_writes_until_it_recovers) {
     EXPECT_TRUE(contents(*db) == work.states.back());
     EXPECT_FALSE(resume_metadata_db(*db));
     io.set_put_error(std::nullopt);
-    // RocksDB retries by itself every second; Resume may find it doing so.
+    // It is retried every second; nobody needs to call resume.
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (metadata_db_error(*db) && std::chrono::steady_clock::now() < until) {
-        (void)resume_metadata_db(*db);
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
     ASSERT_FALSE(metadata_db_error(*db));
@@ -281,6 +280,29 @@ TEST(metadata_db, a_failed_put_stops_writes_until_it_recovers) {
     ASSERT_TRUE(db->Flush(rocksdb::FlushOptions()).ok());
     db.reset();
     EXPECT_EQ(check(files, work, work.mutations()), work.mutations());
+}
+
+TEST(metadata_db, what_failed_is_resumed_by_hand_at_once) {
+    memory_table_io io(piece_size);
+    workload work(4);
+    metadata_files files(io, small_cache);
+    auto db = open(files, metadata_db_mode::create);
+    EXPECT_TRUE(resume_metadata_db(*db)) << "there is nothing to do";
+    for (int i = 0; i < 50; ++i) work.mutate(*db);
+    io.set_put_error(errc::denied);
+    EXPECT_FALSE(db->Flush(rocksdb::FlushOptions()).ok());
+    const auto refused = resume_metadata_db(*db);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("put refused by the test"), std::string::npos) << refused.error().text;
+    ASSERT_TRUE(metadata_db_error(*db));
+    io.set_put_error(std::nullopt);
+    const auto resumed = resume_metadata_db(*db);
+    ASSERT_TRUE(resumed) << resumed.error().message();
+    EXPECT_FALSE(metadata_db_error(*db));
+    EXPECT_GT(files.counters().chunks_put, 0U);
+    for (int i = 0; i < 50; ++i) work.mutate(*db);
+    ASSERT_TRUE(db->FlushWAL(false).ok());
+    EXPECT_TRUE(contents(*db) == work.states.back());
 }
 
 TEST(metadata_db, a_lost_epoch_stops_writes_for_good) {
@@ -314,6 +336,30 @@ TEST(metadata_db, writes_fail_rather_than_hang_when_tables_cannot_be_put) {
     EXPECT_LT(written, memory);
     EXPECT_LT(files.counters().file_size, memory);
     ASSERT_TRUE(metadata_db_error(*db));
+}
+
+/// Opens, fails to flush, resumes `resumes` times in vain and closes after `wait`.
+void fail_and_close(int resumes, std::chrono::milliseconds wait) {
+    memory_table_io io(piece_size);
+    workload work(4);
+    metadata_files files(io, small_cache);
+    auto db = open(files, metadata_db_mode::create);
+    for (int i = 0; i < 20; ++i) work.mutate(*db);
+    io.set_put_error(errc::unreachable);
+    EXPECT_FALSE(db->Flush(rocksdb::FlushOptions()).ok());
+    for (int i = 0; i < resumes; ++i) EXPECT_FALSE(resume_metadata_db(*db));
+    std::this_thread::sleep_for(wait);
+    db.reset();
+    io.set_put_error(std::nullopt);
+    EXPECT_EQ(check(files, work, work.mutations()), work.mutations());
+}
+
+// A failed flush makes RocksDB sleep for a second, so these go side by side.
+TEST(metadata_db, closes_at_any_moment_while_tables_cannot_be_put) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i)
+        threads.emplace_back([i] { fail_and_close(i % 2, std::chrono::milliseconds(400 * i)); });
+    for (auto& thread : threads) thread.join();
 }
 
 TEST(metadata_db, a_failed_read_is_an_error_and_the_next_read_works) {
