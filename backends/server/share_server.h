@@ -60,7 +60,9 @@ task<> run_share_server(share_server_options options, std::shared_ptr<event> sto
 /// Administration over a share server's Unix socket, for command-line tools.
 class share_server_admin {
   public:
-    /// Errors: unreachable, denied (another user's server), timed_out.
+    share_server_admin() = default;  // to be assigned to
+
+    /// Errors: unreachable, denied (another user's server, or one of another site), timed_out.
     static task<share_server_admin> connect(std::string unix_path, std::string site, deadline until);
 
     task<server_status> status();

@@ -37,9 +37,12 @@ result<void> share_service::listen_unix() {
     stream_protocol::socket probe(executor_);
     probe.connect(stream_protocol::endpoint(path), ec);
     if (!ec) return fail(errc::busy, path + " is served by another process");
-    if (ec == asio::error::connection_refused) ::unlink(path.c_str());  // left by a process that died
+    struct stat found{};
+    const bool is_left = ec == asio::error::connection_refused && ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode);
+    if (is_left) ::unlink(path.c_str());  // by a process that died
     unix_.open(stream_protocol(), ec);
     if (!ec) unix_.bind(stream_protocol::endpoint(path), ec);
+    unix_bound_ = !ec;
     if (!ec && ::chmod(path.c_str(), S_IRUSR | S_IWUSR) != 0) ec.assign(errno, boost::system::system_category());
     if (!ec) unix_.listen(asio::socket_base::max_listen_connections, ec);
     if (ec == asio::error::address_in_use) return fail(errc::busy, path + " is in use");
@@ -237,7 +240,7 @@ awaitable<void> share_service::stop(deadline until) {
     stopping_ = true;
     boost::system::error_code ignored;
     tcp_.close(ignored);
-    if (unix_.is_open()) ::unlink(options_.unix_path.c_str());
+    if (std::exchange(unix_bound_, false)) ::unlink(options_.unix_path.c_str());
     unix_.close(ignored);
     for (const auto& socket : greeting_) socket->close();
     const auto close = [](std::shared_ptr<connection> link, deadline when) -> awaitable<void> { co_await link->close(when); };
@@ -250,7 +253,7 @@ void share_service::cut() {
     stopping_ = true;
     boost::system::error_code ignored;
     tcp_.close(ignored);
-    if (unix_.is_open()) ::unlink(options_.unix_path.c_str());
+    if (std::exchange(unix_bound_, false)) ::unlink(options_.unix_path.c_str());
     unix_.close(ignored);
     for (const auto& socket : greeting_) socket->close();
     for (const auto& who : std::set(clients_))

@@ -57,6 +57,7 @@ class share_service : public std::enable_shared_from_this<share_service> {
     std::set<std::shared_ptr<client>> clients_;
     std::set<std::shared_ptr<stream>> greeting_;  // connections that are not yet greeted
     event empty_;  // no client is connected
+    bool unix_bound_ = false;
     bool stopping_ = false;
     server_status counters_;  // of ended connections, and of the server
 };

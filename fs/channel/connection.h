@@ -94,7 +94,7 @@ class connection : public std::enable_shared_from_this<connection> {
     /// Both append buffers for one gathering write.
     bool seal_next(std::vector<asio::const_buffer>& out);
     bool gather_plain(std::vector<asio::const_buffer>& out);
-    void sent(std::vector<send_queue::message_ptr> messages);
+    void sent(const std::vector<send_queue::message_ptr>& messages);
     void forget_served(std::uint64_t request_id);
     bool everything_sent() const { return end_wanted_ && queue_.empty(); }
     awaitable<void> run_writer();

@@ -59,8 +59,9 @@ pad_demand connection::demand() const {
     return out;
 }
 
-/// The messages' last bytes are sealed or in the socket: a served request's credit is the peer's again.
-void connection::sent(std::vector<send_queue::message_ptr> messages) {
+/// The messages' last bytes are on their way: a served request's credit is the peer's again. Before the write, because the peer
+/// may use it before the write returns.
+void connection::sent(const std::vector<send_queue::message_ptr>& messages) {
     for (const auto& message : messages) {
         const auto& header = message->header();
         if (header.kind == message_kind::control || header.kind == message_kind::request) continue;
@@ -92,7 +93,7 @@ bool connection::seal_next(std::vector<asio::const_buffer>& out) {
         frame_headers_[slot] = frame.header;
         out.emplace_back(frame_headers_[slot].data(), frame_headers_[slot].size());
         out.emplace_back(frame.body.data(), frame.body.size());
-        sent(std::move(done));
+        sent(done);
         return true;
     }
     return false;
@@ -109,6 +110,7 @@ bool connection::gather_plain(std::vector<asio::const_buffer>& out) {
         }
     }
     for (const auto& part : parts) out.emplace_back(part.data(), part.size());
+    sent(in_write_);
     return size > 0;
 }
 
@@ -138,7 +140,7 @@ awaitable<void> connection::run_writer() {
             co_return;
         }
         if (sender_) sender_->written();
-        sent(std::exchange(in_write_, {}));
+        in_write_.clear();
         if (end_queued_ && queue_.empty()) {
             end_sent_.set();
             co_return;

@@ -1,3 +1,5 @@
+#include <thread>
+
 #include "fs/channel/test_support.h"
 
 namespace warifu {
@@ -144,6 +146,35 @@ TEST_F(connection_test, answers_larger_than_asked_for_are_not_sent) {
     huge.payload.push_back(slice(buffer(message_size_max + 1)));
     EXPECT_EQ(run_on_this(core, (*c)->call(verb::put, std::move(huge), 0, deadline_in_ms(1000))).error().code, errc::too_large);
     EXPECT_TRUE((*c)->is_open());
+}
+
+TEST_F(connection_test, ends_on_two_threads) {
+    // Answers may arrive before the write that carried them has returned.
+    asio::io_context other_core;
+    auto other = std::make_unique<echo_site>(other_core, b_keys);
+    std::jthread thread([&] {
+        const auto guard = asio::make_work_guard(other_core);
+        other_core.run();
+    });
+    b->path.swap(other->path);
+    for (const transport mode : {transport::otp, transport::plain}) {
+        const auto c = connect(mode, other->tcp.local_endpoint().port());
+        ASSERT_TRUE(c);
+        std::size_t good = 0;
+        std::size_t done = 0;
+        for (std::uint64_t i = 0; i < 400; ++i)
+            asio::co_spawn(core, echo(*c, i % 20 == 0 ? 3000000 : 100 * i, i), [&](std::exception_ptr, result<void> r) {
+                good += r ? 1 : 0;
+                ++done;
+            });
+        ASSERT_TRUE(run_until(core, [&] { return done == 400; }));
+        EXPECT_EQ(good, 400U);
+        EXPECT_TRUE(run_on_this(core, closing(*c)));
+    }
+    b->path.swap(other->path);
+    other_core.stop();
+    thread.join();
+    other.reset();
 }
 
 TEST_F(connection_test, a_network_connection_never_runs_plain) {
