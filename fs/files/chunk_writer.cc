@@ -139,7 +139,7 @@ void chunk_writer::forget_mended() {
 }
 
 void chunk_writer::start_puts() {
-    while (puts_running_ < chunk_puts_in_flight_max && !queue_.empty()) {
+    while (!abandoned_ && puts_running_ < chunk_puts_in_flight_max && !queue_.empty()) {
         chunk_pointer next = std::move(queue_.front());
         queue_.pop_front();
         ++puts_running_;

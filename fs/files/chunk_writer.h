@@ -73,6 +73,8 @@ class chunk_writer {
     // ---- core thread ----
     /// Waits until none of them is waiting or being put; the first error if one failed.
     task<> wait_put(std::vector<chunk_pointer> chunks);
+    /// No put is started any more.
+    void abandon() { abandoned_ = true; }
     std::uint64_t chunks_put() const { return chunks_put_.load(); }
     std::uint64_t puts_failed() const { return puts_failed_.load(); }
 
@@ -104,6 +106,7 @@ class chunk_writer {
     // Core thread.
     std::deque<chunk_pointer> queue_;
     std::size_t puts_running_ = 0;
+    std::atomic<bool> abandoned_ = false;
     event put_done_;
     std::atomic<std::uint64_t> chunks_put_ = 0, puts_failed_ = 0;
 };

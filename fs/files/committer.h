@@ -46,6 +46,7 @@ class committer {
 
     // ---- core thread ----
     void start();
+    bool is_running() const { return running_; }
     /// A commit soon, even if nothing changed.
     void force();
     task<> wait(std::uint64_t ticket);
@@ -89,7 +90,8 @@ class committer {
     };
     std::list<waiter> waiters_;
     event wake_, urgent_, stopped_;
-    bool seal_now_ = false, forced_ = false, stopping_ = false, running_ = false;
+    bool seal_now_ = false, forced_ = false, stopping_ = false;
+    std::atomic<bool> running_ = false;
     deadline last_seal_{};
 };
 

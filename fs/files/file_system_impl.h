@@ -78,6 +78,8 @@ class file_system_impl final : public file_system {
     result<std::shared_ptr<open_file>> writable_file_of(file_handle handle) const;
 
     // names.cc
+    /// In a follower: takes over what the volume knows by now of an open file.
+    void follow(inode_number number);
     result<std::string> get_access_list(inode_number number);
     result<void> set_access_list(inode_number number, std::string_view value, name_space::attribute_mode mode);
 
@@ -115,13 +117,9 @@ class file_system_impl final : public file_system {
     volume& volume_;
     const file_system_options options_;
     const std::size_t chunk_size_;
-
-    dirty_budget budget_;
-    inode_table inodes_;
+    const bool follows_;  // the volume was opened read-only: it changes without us
     handle_table handles_;
     reference_table references_;
-    chunk_writer writer_;
-    file_reader reader_;
 
     std::mutex dirty_mutex_;
     std::vector<state_pointer> dirty_;  // guarded by dirty_mutex_
@@ -129,8 +127,24 @@ class file_system_impl final : public file_system {
     std::atomic<std::uint64_t> bytes_written_ = 0, bytes_read_ = 0, orphans_ = 0;
     std::atomic<bool> closing_ = false;
     const std::shared_ptr<int> alive_ = std::make_shared<int>(0);
-    asio::thread_pool worker_{1};  // RocksDB work that the core thread asks for
-    committer committer_;
+    /// What coroutines of the core thread refer to. Abandoned, not destroyed, when the file system goes without drain()
+    /// while the core thread runs on: what is in flight cannot be called back.
+    struct parts {
+        parts(asio::io_context& core, volume& v, const file_system_options& options, committer::hooks calls);
+        dirty_budget budget;
+        inode_table inodes;
+        chunk_writer writer;
+        file_reader reader;
+        asio::thread_pool worker{1};  // RocksDB work that the core thread asks for
+        committer commits;
+    };
+    std::unique_ptr<parts> parts_;
+    dirty_budget& budget_;
+    inode_table& inodes_;
+    chunk_writer& writer_;
+    file_reader& reader_;
+    asio::thread_pool& worker_;
+    committer& committer_;
 };
 
 }  // namespace warifu

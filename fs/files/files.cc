@@ -32,21 +32,40 @@ std::unique_ptr<file_system> file_system::make(asio::io_context& core, volume& v
     return made;
 }
 
+file_system_impl::parts::parts(asio::io_context& core, volume& v, const file_system_options& options,
+                               committer::hooks calls)
+    : budget(core, options.dirty_size_max),
+      writer(core, v, budget, [this] { commits.arm(); }),
+      reader(core, v, writer, options),
+      commits(core, worker, v, writer, budget, options.commit_interval_ms, std::move(calls)) {}
+
 file_system_impl::file_system_impl(asio::io_context& core, volume& v, file_system_options options)
     : core_(core),
       volume_(v),
       options_(options),
       chunk_size_(v.chunk_size()),
-      budget_(core, options.dirty_size_max),
-      writer_(core, v, budget_, [this] { committer_.arm(); }),
-      reader_(core, v, writer_, options),
-      committer_(core, worker_, v, writer_, budget_, options.commit_interval_ms,
-                 committer::hooks{[this] { seal_dirty(); }, [this] { return writer_.refit_failed(inodes_); }}) {}
+      follows_(!v.check_writable()),
+      parts_(std::make_unique<parts>(
+          core, v, options,
+          committer::hooks{[this] { seal_dirty(); }, [this] { return writer_.refit_failed(inodes_); }})),
+      budget_(parts_->budget),
+      inodes_(parts_->inodes),
+      writer_(parts_->writer),
+      reader_(parts_->reader),
+      worker_(parts_->worker),
+      committer_(parts_->commits) {}
 
 file_system_impl::~file_system_impl() {
     closing_ = true;
-    worker_.stop();
+    worker_.stop();  // from here on nothing calls the hooks
     worker_.join();
+    if (committer_.is_running() && !core_.stopped()) {
+        writer_.abandon();
+        static std::mutex mutex;
+        static auto* abandoned = new std::vector<std::unique_ptr<parts>>;
+        const std::lock_guard lock(mutex);
+        abandoned->push_back(std::move(parts_));
+    }
 }
 
 void file_system_impl::start() {
@@ -56,7 +75,7 @@ void file_system_impl::start() {
     volume_.set_commit_wanted([this, alive] {
         if (!alive.expired()) committer_.force();
     });
-    if (volume_.check_writable()) asio::post(worker_, [this] { forget_old_orphans(); });
+    if (!follows_) asio::post(worker_, [this] { forget_old_orphans(); });
 }
 
 result<void> file_system_impl::check_space(std::uint64_t size) const {
@@ -149,6 +168,7 @@ void file_system_impl::wake_waiting() {
 
 result<read_plan> file_system_impl::plan_read(file_handle handle, std::uint64_t offset, std::uint64_t size) {
     TRY(const auto file, file_of(handle));
+    if (follows_) follow(file->state->number);
     TRY(auto plan, reader_.plan(*file, offset, size));
     plan.handle = handle;
     bytes_read_ += plan.size;

@@ -39,19 +39,23 @@ void file_system_impl::refresh(inode_number number) {
     if (auto now = names().get(number)) refresh(*now);
 }
 
+void file_system_impl::follow(inode_number number) {
+    const std::lock_guard lock(volume_.names_lock());
+    refresh(number);
+}
+
 inode file_system_impl::overlay(const inode& stored) {
-    const auto state = inodes_.find(stored.number);
+    const auto state = follows_ ? nullptr : inodes_.find(stored.number);
     if (!state) return stored;
     const std::lock_guard lock(state->mutex);
     return state->visible();
 }
 
 result<inode> file_system_impl::get_attributes(inode_number number) {
-    if (const auto state = inodes_.find(number)) {
-        const std::lock_guard lock(state->mutex);
-        return state->visible();
-    }
-    return names().get(number);
+    const auto state = follows_ ? nullptr : inodes_.find(number);
+    if (!state) return names().get(number);
+    const std::lock_guard lock(state->mutex);
+    return state->visible();
 }
 
 result<inode> file_system_impl::lookup(inode_number parent, std::string_view name) {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
+#include <future>
 #include <signal.h>
 #include <sstream>
 #include <sys/eventfd.h>
@@ -129,38 +130,45 @@ std::string unescaped(const std::string& text) {
     return out;
 }
 
-/// The type of what is mounted at `path`, from /proc/self/mountinfo; empty when nothing is.
-std::string mounted_type(const std::string& path) {
+struct mounted {
+    std::string device;  // "major:minor"
+    std::string type;
+};
+
+/// What is mounted at this absolute path, from /proc/self/mountinfo; empty when nothing is.
+mounted mounted_at(const std::string& path) {
     std::ifstream mounts("/proc/self/mountinfo");
     std::string line;
-    std::string type;
+    mounted found;
     while (std::getline(mounts, line)) {
         std::istringstream words(line);
-        std::string word;
-        std::string where;
-        for (int i = 0; i < 5 && words >> word; ++i) where = word;
+        std::string id, parent, device, root, where, word;
+        words >> id >> parent >> device >> root >> where;
         if (unescaped(where) != path) continue;
         while (words >> word && word != "-") {
         }
-        words >> type;  // the last one listed is on top
+        found.device = device;  // the last one listed is on top
+        words >> found.type;
     }
-    return type;
+    return found;
 }
 
-result<void> detach_dead(const std::string& path) {
-    std::array<char, PATH_MAX> absolute{};
-    // realpath() cannot follow into a dead mount, but its parent can be resolved.
-    const auto cut = path.find_last_not_of('/');
-    const std::string trimmed = path.substr(0, cut + 1);
+/// The absolute path of a mount point, found without touching what is mounted there: it may be dead, or our own.
+result<std::string> absolute_place(const std::string& path) {
+    const std::string trimmed = path.substr(0, path.find_last_not_of('/') + 1);
     const auto slash = trimmed.find_last_of('/');
     const std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, std::max<std::size_t>(slash, 1));
-    const std::string name = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
+    std::array<char, PATH_MAX> absolute{};
     if (::realpath(parent.c_str(), absolute.data()) == nullptr)
         return fail(errc::io_error, fmt::format("{}: {}", parent, errno_text(errno)));
     std::string where = absolute.data();
     if (where.back() != '/') where += '/';
-    where += name;
-    const std::string type = mounted_type(where);
+    return where + (slash == std::string::npos ? trimmed : trimmed.substr(slash + 1));
+}
+
+result<void> detach_dead(const std::string& path) {
+    TRY(const auto where, absolute_place(path));
+    const std::string type = mounted_at(where).type;
     if (type != "fuse.warifu")
         return fail(errc::busy,
                     fmt::format("{}: a dead mount of type '{}' is in the way; unmount it first", path, type));
@@ -196,13 +204,52 @@ result<void> check_empty(const std::string& path) {
     return {};
 }
 
-/// The kernel reads ahead 128 KiB by itself; a larger window lets it ask for several requests of 1 MiB at once.
+/// The kernel reads ahead 128 KiB by itself; a larger window lets it ask for several requests of 1 MiB at once. The
+/// device number comes from mountinfo: a daemon never asks its own mount, because a crash meanwhile would leave a
+/// process that cannot end. The kernel sets the window itself when it takes the reply to its first request, which is on
+/// its way now, so the value is written until it stays.
 void widen_read_ahead(const std::string& path) {
-    struct stat at{};
-    if (::stat(path.c_str(), &at) != 0) return;
-    std::ofstream knob(fmt::format("/sys/class/bdi/{}:{}/read_ahead_kb", major(at.st_dev), minor(at.st_dev)));
-    knob << 4 * fuse_request_size_max / 1024;  // without the right to write it stays as it is
+    const auto where = absolute_place(path);
+    const std::string device = where ? mounted_at(*where).device : "";
+    if (device.empty()) return;
+    const std::string knob = fmt::format("/sys/class/bdi/{}/read_ahead_kb", device);
+    const std::string wanted = std::to_string(4 * fuse_request_size_max / 1024);
+    int stayed = 0;
+    for (int i = 0; i < 50 && stayed < 3; ++i) {
+        std::string now;
+        std::ifstream(knob) >> now;
+        stayed = now == wanted ? stayed + 1 : 0;
+        if (stayed == 0) std::ofstream(knob) << wanted;  // without the right to write it stays as it is
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
 }
+
+/// Tells that the mount answers, on a thread of its own, because the kernel's first request must not wait for it.
+class announcement {
+  public:
+    announcement(mount_session& session, const mount_options& options)
+        : thread_([this, &options] {
+              if (!begun_.get_future().get()) return;
+              widen_read_ahead(options.mountpoint);
+              if (options.ready) options.ready();
+          }) {
+        session.on_init = [this] { begin(true); };
+    }
+    ~announcement() {
+        begin(false);
+        thread_.join();
+    }
+    announcement(const announcement&) = delete;
+    announcement& operator=(const announcement&) = delete;
+
+  private:
+    void begin(bool answers) {
+        if (!said_.exchange(true)) begun_.set_value(answers);
+    }
+    std::atomic<bool> said_ = false;
+    std::promise<bool> begun_;
+    std::thread thread_;
+};
 
 std::string escaped(const std::string& option) {
     std::string out;
@@ -277,6 +324,21 @@ int drain_all(file_system& files, asio::io_context& core, const signal_watch& si
     }
 }
 
+/// The replies of requests that still wait go nowhere any more, but they refer to the session: it is destroyed after
+/// the last one, or kept for ever if the sites do not let them end.
+void finish_session(fuse_session* fuse, std::unique_ptr<mount_session> session, bool drained) {
+    const deadline until = deadline_in_ms(drained ? request_timeout_ms : 1'000);
+    while (session->waiting != 0 && steady_clock::now() < until)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (session->waiting == 0) {
+        session->retries.join();
+        fuse_session_destroy(fuse);
+        return;
+    }
+    static auto* abandoned = new std::vector<std::pair<fuse_session*, std::unique_ptr<mount_session>>>;
+    abandoned->emplace_back(fuse, std::move(session));
+}
+
 }  // namespace
 
 result<void> check_mountpoint(const std::string& path, bool* detached) {
@@ -306,11 +368,12 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
     }
     if (detached) report(fmt::format("{}: detached the mount of a daemon that died", options.mountpoint));
 
-    asio::thread_pool retries(1);
-    mount_session session{files, core, options.read_only, static_cast<double>(options.cache_seconds), retries};
-    if (options.read_only) session.cache_seconds = 1;
+    auto session = std::make_unique<mount_session>(files, core);
+    session->read_only = options.read_only;
+    session->cache_seconds = options.read_only ? 1 : options.cache_seconds;
     fuse_arguments arguments(options);
-    fuse_session* fuse = fuse_session_new(arguments.get(), &mount_operations(), sizeof(fuse_lowlevel_ops), &session);
+    fuse_session* fuse =
+        fuse_session_new(arguments.get(), &mount_operations(), sizeof(fuse_lowlevel_ops), session.get());
     if (fuse == nullptr) {
         report("the options for the mount were not accepted");
         return mount_refused;
@@ -326,20 +389,14 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
     int outcome = mount_ok;
     {
         signal_watch signals(fuse);
-        std::thread announce([&options] {
-            widen_read_ahead(options.mountpoint);  // the first request: it returns when the loop below serves
-            if (options.ready) options.ready();
-        });
-        serve(fuse, signals);
+        {
+            const announcement announce(*session, options);
+            serve(fuse, signals);
+        }
         fuse_session_unmount(fuse);
-        announce.join();
         outcome = drain_all(files, core, signals, report);
-        // Their replies go nowhere any more, but they refer to the session.
-        while (session.waiting != 0 && outcome == mount_ok) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
-    retries.join();
-    if (outcome == mount_ok)
-        fuse_session_destroy(fuse);  // else requests may still hold it, and the process is about to end
+    finish_session(fuse, std::move(session), outcome == mount_ok);
     return outcome;
 }
 

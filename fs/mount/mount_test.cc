@@ -109,6 +109,7 @@ TEST_F(mounted, bad_mount_points_are_refused_with_a_clear_line) {
     EXPECT_EQ(run_mount(options, *fs, core), mount_refused);
     EXPECT_NE(said.find("not empty"), std::string::npos);
     EXPECT_EQ(file_text(directory.path() + "/file"), "x");
+    core.stop();
 }
 
 TEST_F(mounted, shows_its_type_and_name) {

@@ -36,6 +36,7 @@ void init(void* userdata, fuse_conn_info* connection) {
     want(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE |
              FUSE_CAP_HANDLE_KILLPRIV,
          false);
+    if (session.on_init) session.on_init();
 }
 
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {

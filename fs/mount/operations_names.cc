@@ -195,8 +195,9 @@ void list(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset,
         at = offset_after_dot_dot;
     }
     std::uint64_t cookie = at == offset_after_dot_dot ? 0 : at;
+    const std::size_t count = std::clamp<std::size_t>(size / (plus ? 176 : 48), 8, directory_batch_count);
     for (;;) {
-        const auto batch = files.list(number, cookie, directory_batch_count);
+        const auto batch = files.list(number, cookie, count);
         if (!batch && entries.empty()) return reply_error(request, batch.error(), true);
         if (!batch || batch->empty()) return entries.reply();
         for (const auto& entry : *batch) {

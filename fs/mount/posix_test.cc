@@ -314,6 +314,8 @@ TEST_F(posix_calls, statfs_follows_what_is_accepted) {
     ASSERT_EQ(::statvfs(mount_->path.c_str(), &after), 0);
     EXPECT_EQ(before.f_namemax, 255U);
     EXPECT_GE(before.f_bavail - after.f_bavail, 2000U);
+    ASSERT_EQ(::fsync(fd), 0);
+    ASSERT_EQ(::statvfs(mount_->path.c_str(), &after), 0);
     EXPECT_LE(before.f_bavail - after.f_bavail, 2100U);
     ::close(fd);
 }

@@ -16,12 +16,14 @@
 namespace warifu {
 
 struct mount_session {
+    mount_session(file_system& f, asio::io_context& c) : files(f), core(c) {}
     file_system& files;
     asio::io_context& core;
     bool read_only = false;
     double cache_seconds = 60;
-    asio::thread_pool& retries;              // writes that waited for room are tried again here
+    asio::thread_pool retries{1};            // writes that waited for room are tried again here
     std::atomic<std::uint64_t> waiting = 0;  // async_requests without a reply
+    std::function<void()> on_init;           // the kernel's first request came
 
     static mount_session& of(fuse_req_t request) { return *static_cast<mount_session*>(fuse_req_userdata(request)); }
 };
