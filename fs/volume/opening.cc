@@ -224,8 +224,15 @@ task<> volume_impl::write_opening(const history& past) {
 /// Replays the kept records into the metadata files and opens RocksDB on them, on a worker.
 task<> volume_impl::load(const history& past) {
     files_ = std::make_unique<metadata_files>(*this, files_options());
+    byte_vector snapshot;  // its parts are pieces of one run of edits
     for (const kept_record& kept : past.records) {
-        if (!kept.record.edits.empty()) CO_TRY_VOID(files_->load_edits(kept.record.edits));
+        const journal_record& record = kept.record;
+        if (record.snapshot) {
+            snapshot.insert(snapshot.end(), record.edits.begin(), record.edits.end());
+            if (record.snapshot->part + 1 == record.snapshot->parts) CO_TRY_VOID(files_->load_edits(snapshot));
+        } else if (!record.edits.empty()) {
+            CO_TRY_VOID(files_->load_edits(record.edits));
+        }
     }
     for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
     const auto mode = options_.mode == open_mode::write ? metadata_db_mode::write : metadata_db_mode::read_only;

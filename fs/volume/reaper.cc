@@ -46,6 +46,23 @@ std::vector<share_removal> as_removals(const scheme& shape, const std::vector<fr
     return removals;
 }
 
+/// The freed pieces up to a ticket, read again when they are due: a chunk that was being filled may have got live pieces since (the
+/// commit that was waited for closed it), and a chunk whose other pieces were freed later, by a commit that may not be durable,
+/// must not go as a whole.
+result<std::vector<freed_piece>> removable_up_to(const name_space& names, std::uint64_t last_ticket) {
+    TRY(std::vector<freed_piece> due, names.freed(0, reap_batch_count_max));
+    std::erase_if(due, [&](const freed_piece& piece) { return piece.ticket > last_ticket; });
+    std::unordered_set<chunk_id> later;
+    for (std::uint64_t after = last_ticket;;) {
+        TRY(const std::vector<freed_piece> part, names.freed(after, reap_batch_count_max));
+        if (part.empty()) break;
+        for (const freed_piece& piece : part) later.insert(piece.chunk);
+        after = part.back().ticket;
+    }
+    for (freed_piece& piece : due) piece.last_of_chunk = piece.last_of_chunk && !later.contains(piece.chunk);
+    return due;
+}
+
 }  // namespace
 
 task<> volume_impl::remove_everywhere(std::vector<share_removal> removals) {
@@ -79,10 +96,13 @@ task<bool> volume_impl::reap_freed() {
         if (!co_await pause(reap_interval)) co_return false;
     if (!co_await pause(std::chrono::milliseconds(options_.removal_delay_ms))) co_return false;
     if (!members_.whole() || !members_.check_writable()) co_return false;
-    CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, found.freed)));
-    CO_TRY_VOID(co_await run_in(pool_, [this, &found]() -> result<void> {
+    const std::uint64_t last_ticket = found.freed.back().ticket;
+    const auto due = co_await run_in(pool_, [this, last_ticket] { return removable_up_to(*names_, last_ticket); });
+    if (!due) co_return fail(due.error());
+    CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, *due)));
+    CO_TRY_VOID(co_await run_in(pool_, [this, &due]() -> result<void> {
         std::vector<std::uint64_t> tickets;
-        for (const freed_piece& piece : found.freed) tickets.push_back(piece.ticket);
+        for (const freed_piece& piece : *due) tickets.push_back(piece.ticket);
         const std::lock_guard lock(names_lock_);
         return names_->acknowledge_removed(tickets);
     }));
