@@ -232,12 +232,11 @@ struct load {
     std::uint64_t good = 0;
     std::uint64_t failed = 0;
     std::uint64_t wrong = 0;
-    unsigned running = 0;
+    unsigned finished = 0;
 };
 
 /// Puts and reads back shares, one after another, counting outcomes.
 awaitable<void> keep_busy(remote_store& store, std::uint64_t first, std::uint64_t count, load& out) {
-    ++out.running;
     for (std::uint64_t i = first; i < first + count; ++i) {
         const std::size_t size = 1000 + (i * 7919) % 200000;
         share_range all;
@@ -254,7 +253,7 @@ awaitable<void> keep_busy(remote_store& store, std::uint64_t first, std::uint64_
             co_await sleep_for(std::chrono::milliseconds(5));
         }
     }
-    --out.running;
+    ++out.finished;
 }
 
 TEST_F(share_server_test, reconnects_under_load) {
@@ -268,7 +267,7 @@ TEST_F(share_server_test, reconnects_under_load) {
         run_some(40);
         site->restart();
     }
-    ASSERT_TRUE(run_until([&] { return out.running == 0; }));
+    ASSERT_TRUE(run_until([&] { return out.finished == 6; }));
     EXPECT_EQ(out.wrong, 0U);
     EXPECT_GT(out.good, 400U);
     EXPECT_GE(store.counters().connects, 5U);
@@ -295,7 +294,7 @@ TEST_F(share_server_test, a_man_in_the_middle_costs_retries_but_never_data) {
     for (unsigned i = 0; i < 20 && !run(store.promise(writer)); ++i) run_some(50);
     load out;
     for (std::uint64_t i = 0; i < 4; ++i) asio::co_spawn(core, keep_busy(store, 1 + i * 1000, 60, out), asio::detached);
-    ASSERT_TRUE(run_until([&] { return out.running == 0; }));
+    ASSERT_TRUE(run_until([&] { return out.finished == 4; }));
     EXPECT_EQ(out.wrong, 0U);
     EXPECT_GT(out.good, 100U);
     EXPECT_GT(store.counters().verification_failures + site->server->status().verification_failures, 3U);
@@ -437,7 +436,7 @@ TEST_F(share_server_test, a_lying_server_gets_errors_not_data) {
     range.size = 100;
     nonsense = encode_get_response({patterned(50, 1)});
     EXPECT_EQ(run(store.get({writer, 1}, std::vector{range})).error().code, errc::bad_format);
-    nonsense = encode_get_response({patterned(50, 1), patterned(50, 1)});
+    nonsense = encode_get_response({patterned(40, 1), patterned(40, 1)});
     EXPECT_EQ(run(store.get({writer, 1}, std::vector{range})).error().code, errc::bad_format);
     EXPECT_EQ(run(store.state()).error().code, errc::bad_format);
     nonsense = encode_list_response({{writer, 3}, {writer, 2}});
