@@ -2,7 +2,7 @@
 
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
-#include <rocksdb/transaction_log.h>
+#include <rocksdb/utilities/stackable_db.h>
 #include <rocksdb/write_batch.h>
 
 #include "fs/async/wait.h"
@@ -28,6 +28,18 @@ awaitable<void> pause(std::uint32_t ms) {
 }
 
 }  // namespace
+
+/// Keeps a copy of every batch for the next capture().
+class memory_volume::recording_db final : public rocksdb::StackableDB {
+  public:
+    using StackableDB::StackableDB;
+    rocksdb::Status Write(const rocksdb::WriteOptions& options, rocksdb::WriteBatch* batch) override {
+        if (recording) fresh.push_back(batch->Data());
+        return StackableDB::Write(options, batch);
+    }
+    bool recording = false;
+    std::vector<std::string> fresh;  // guarded by names_lock_, like every mutation
+};
 
 void memory_sites::fail_puts(std::optional<error> why) {
     const std::lock_guard lock(mutex_);
@@ -82,12 +94,11 @@ memory_volume::memory_volume(std::shared_ptr<memory_sites> sites)
     rocksdb::Options options;
     options.env = env_.get();
     options.create_if_missing = true;
-    options.WAL_ttl_seconds = 1'000'000;  // capture() reads the log
     options.write_buffer_size = 64U << 20U;
     rocksdb::DB* db = nullptr;
     const auto status = rocksdb::DB::Open(options, "/memory_volume", &db);
     WARIFU_ASSERT(status.ok());
-    db_.reset(db);
+    db_ = std::make_unique<recording_db>(db);
     bool fresh = true;
     for (const auto& record : sites_->records_) {
         for (const auto& bytes : record.batches) {
@@ -96,6 +107,7 @@ memory_volume::memory_volume(std::shared_ptr<memory_sites> sites)
             WARIFU_ASSERT(db_->Write(rocksdb::WriteOptions(), &batch).ok());
         }
     }
+    db_->recording = !sites_->discard;
     names_ = std::make_unique<name_space>(*db_);
     if (fresh) {
         // The empty namespace is durable, as volume::create() makes it.
@@ -104,7 +116,6 @@ memory_volume::memory_volume(std::shared_ptr<memory_sites> sites)
         sites_->records_.push_back({static_cast<captured_batches_in_memory&>(*edits).batches, {}});
     }
     WARIFU_ASSERT(names_->open().has_value());
-    captured_up_to_ = db_->GetLatestSequenceNumber();
 }
 
 memory_volume::~memory_volume() {
@@ -147,17 +158,7 @@ result<void> memory_volume::check_writable() const {
 std::unique_ptr<captured_edits> memory_volume::capture() {
     auto edits = std::make_unique<captured_batches_in_memory>();
     edits->batches = std::exchange(carried_, {});
-    const std::uint64_t last = db_->GetLatestSequenceNumber();
-    if (last == captured_up_to_) return edits;
-    std::unique_ptr<rocksdb::TransactionLogIterator> it;
-    WARIFU_ASSERT(db_->GetUpdatesSince(captured_up_to_ + 1, &it).ok());
-    for (; it->Valid(); it->Next()) {
-        auto batch = it->GetBatch();
-        if (batch.sequence <= captured_up_to_) continue;
-        edits->batches.push_back(batch.writeBatchPtr->Data());
-    }
-    WARIFU_ASSERT(it->status().ok() || it->status().IsTryAgain());
-    captured_up_to_ = last;
+    for (auto& batch : std::exchange(db_->fresh, {})) edits->batches.push_back(std::move(batch));
     return edits;
 }
 

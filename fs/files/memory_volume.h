@@ -89,12 +89,12 @@ class memory_volume final : public volume {
     const scheme shape_;
     const ballot epoch_;
     std::unique_ptr<rocksdb::Env> env_;
-    std::unique_ptr<rocksdb::DB> db_;
+    class recording_db;
+    std::unique_ptr<recording_db> db_;
     std::unique_ptr<name_space> names_;
     std::mutex names_lock_;
     std::atomic<std::uint64_t> next_chunk_ = 1;
     std::function<void()> ask_commit_;
-    std::uint64_t captured_up_to_ = 0;                   // guarded by names_lock_: RocksDB's sequence number
     std::vector<std::string> carried_;                   // guarded by names_lock_: given back
     std::map<chunk_id, memory_sites::pieces> volatile_;  // put, not committed; guarded by sites_->mutex_
     mutable std::mutex failure_mutex_;
