@@ -24,7 +24,8 @@ void remote_link::start() {
     const auto run = [](std::shared_ptr<remote_link> self, std::size_t index) -> awaitable<void> {
         co_await self->maintain(index);
     };
-    for (std::size_t i = 0; i < slots_.size(); ++i) asio::co_spawn(executor_, run(shared_from_this(), i), asio::detached);
+    for (std::size_t i = 0; i < slots_.size(); ++i)
+        asio::co_spawn(executor_, run(shared_from_this(), i), asio::detached);
 }
 
 bool remote_link::connected() const {
@@ -103,7 +104,8 @@ awaitable<void> remote_link::maintain(std::size_t index) {
         if (last_error_.code == errc::conflict && ++skips <= skips_in_a_row_max) continue;
         settled_.set();
         report();
-        delay_ms = std::clamp(delay_ms * 2, reconnect_delay_min_ms, std::max(options_.reconnect_delay_max, reconnect_delay_min_ms));
+        delay_ms = std::clamp(delay_ms * 2, reconnect_delay_min_ms,
+                              std::max(options_.reconnect_delay_max, reconnect_delay_min_ms));
         co_await stopped_.wait(deadline_in_ms(delay_ms));
     }
 }

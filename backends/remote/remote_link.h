@@ -1,5 +1,6 @@
 #pragma once
-// Keeps the connections of a remote store: connects in the background, picks one per request, repeats what may be repeated.
+// Keeps the connections of a remote store: connects in the background, picks one per request, repeats what may be
+// repeated.
 
 #include "backends/remote/remote_store.h"
 

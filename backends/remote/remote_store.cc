@@ -185,7 +185,8 @@ task<> remote_store::sync() {
     CO_TRY(const auto answer, co_await call_empty(link_, verb::sync, {}));
     const bool lost = changes_.lost || (changes_.process && *changes_.process != answer.process);
     if (lost || changes_.count == covered) changes_ = {.process = {}, .count = changes_.count, .lost = false};
-    if (lost) co_return fail(errc::unreachable, "the store was started anew; changes that were not yet durable may be lost");
+    if (lost)
+        co_return fail(errc::unreachable, "the store was started anew; changes that were not yet durable may be lost");
     co_return result<void>{};
 }
 

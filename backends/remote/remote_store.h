@@ -1,11 +1,12 @@
 #pragma once
-// A share store at another site, behind its share server: share_store over one-time-pad connections (TCP), or at this site over a
-// Unix socket.
+// A share store at another site, behind its share server: share_store over one-time-pad connections (TCP), or at this
+// site over a Unix socket.
 //
-// Connecting: in the background, with a growing pause between attempts. While there is no connection, calls fail at once with
-// unreachable (or no_key, denied: why the last attempt failed), except that the very first calls wait for the first attempt.
-// Repeating: requests that may be repeated are sent once more under fresh pad when the connection is lost within their deadline.
-// Order: control requests (append, promise, ...) all take the first connection, so they arrive in the order of the calls.
+// Connecting: in the background, with a growing pause between attempts. While there is no connection, calls fail at
+// once with unreachable (or no_key, denied: why the last attempt failed), except that the very first calls wait for the
+// first attempt. Repeating: requests that may be repeated are sent once more under fresh pad when the connection is
+// lost within their deadline. Order: control requests (append, promise, ...) all take the first connection, so they
+// arrive in the order of the calls.
 
 #include <memory>
 
@@ -20,7 +21,8 @@ struct remote_store_options {
     volume_id volume;
     std::string own_site;
     std::string peer_site;
-    // Where the share server listens: a Unix socket path (same site, no pads), or a host and port (one-time pads, always).
+    // Where the share server listens: a Unix socket path (same site, no pads), or a host and port (one-time pads,
+    // always).
     std::string unix_path;
     std::string host;
     std::uint16_t port = 0;
@@ -43,7 +45,8 @@ struct remote_store_counters {
     std::uint64_t repeats = 0;
 };
 
-/// Thread: the core thread of `executor`. Destroying it cuts the connections off (unused pad is burnt); stop() ends them in order.
+/// Thread: the core thread of `executor`. Destroying it cuts the connections off (unused pad is burnt); stop() ends
+/// them in order.
 class remote_store final : public share_store {
   public:
     /// Starts connecting at once.
@@ -75,7 +78,8 @@ class remote_store final : public share_store {
     task<> promise(ballot b) override;
     task<> heartbeat(ballot authority, writer_identity writer) override;
     task<> pin(std::vector<chunk_id> chunks, std::uint32_t ttl_ms) override;
-    /// Fails once with unreachable after the peer's process changed while puts or removes were not yet durable: they may be lost.
+    /// Fails once with unreachable after the peer's process changed while puts or removes were not yet durable: they
+    /// may be lost.
     task<> sync() override;
 
   private:

@@ -67,7 +67,8 @@ task<> share_server_admin::create_volume(volume_id volume, std::string spec) {
 }
 
 task<> share_server_admin::reload_access() {
-    CO_TRY(const auto answer, co_await connection_->call(verb::reload_access, {}, 0, deadline_in_ms(request_timeout_ms)));
+    CO_TRY(const auto answer,
+           co_await connection_->call(verb::reload_access, {}, 0, deadline_in_ms(request_timeout_ms)));
     co_return result<void>{};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// A site's share server: serves the volumes of this site to the mounts of its peers (TCP, one-time pads) and of this site (Unix
-// socket, peer credentials). Which store a volume has is its volume provider's business; who may use it, its access check's.
+// A site's share server: serves the volumes of this site to the mounts of its peers (TCP, one-time pads) and of this
+// site (Unix socket, peer credentials). Which store a volume has is its volume provider's business; who may use it, its
+// access check's.
 
 #include "backends/share_store.h"
 #include "fs/channel/connection.h"
@@ -28,7 +29,8 @@ struct share_server_options {
     std::uint16_t listen_port = 0;  // 0: any free one
     std::shared_ptr<pad_broker> broker;         // for listen_host
     std::shared_ptr<volume_provider> volumes;
-    /// The access list. Local peers may do everything without being asked for. Asked at every request, so changes count at once.
+    /// The access list. Local peers may do everything without being asked for. Asked at every request, so changes count
+    /// at once.
     std::function<access_grant(const volume_id& volume, const std::string& peer_site)> access;
     /// Reads the access list anew.
     std::function<result<void>()> reload_access;
@@ -46,7 +48,8 @@ class share_server {
     result<void> start();
     /// The TCP port that is listened on; 0 without one.
     std::uint16_t port() const;
-    /// Takes no more connections, answers what is in flight, ends every connection in order; cuts off what is left at `until`.
+    /// Takes no more connections, answers what is in flight, ends every connection in order; cuts off what is left at
+    /// `until`.
     awaitable<void> stop(deadline until);
     server_status status() const;
 

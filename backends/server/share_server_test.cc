@@ -74,10 +74,13 @@ struct share_server_test : testing::Test {
         share_range all;
         all.size = static_cast<std::uint32_t>(size);
         TRY(const auto got, run(store.get({writer, sequence}, std::vector{all})));
-        if (!std::ranges::equal(got.at(0).view(), patterned(size, sequence).view())) return fail(errc::bad_checksum, "wrong data");
+        if (!std::ranges::equal(got.at(0).view(), patterned(size, sequence).view()))
+            return fail(errc::bad_checksum, "wrong data");
         return {};
     }
-    std::shared_ptr<memory_store> memory() { return std::static_pointer_cast<memory_store>(site->volumes->stores.at(volume)); }
+    std::shared_ptr<memory_store> memory() {
+        return std::static_pointer_cast<memory_store>(site->volumes->stores.at(volume));
+    }
 };
 
 TEST_F(share_server_test, grants_are_asked_for_at_every_request) {
@@ -262,7 +265,8 @@ TEST_F(share_server_test, reconnects_under_load) {
     auto& store = open(options);
     ASSERT_TRUE(run(store.promise(writer)));
     load out;
-    for (std::uint64_t i = 0; i < 6; ++i) asio::co_spawn(core, keep_busy(store, 1 + i * 1000, 150, out), asio::detached);
+    for (std::uint64_t i = 0; i < 6; ++i)
+        asio::co_spawn(core, keep_busy(store, 1 + i * 1000, 150, out), asio::detached);
     for (unsigned i = 0; i < 4; ++i) {
         run_some(40);
         site->restart();
@@ -350,7 +354,8 @@ TEST_F(share_server_test, a_client_that_does_not_read_stops_nobody_else) {
         get.ranges[0].size = 4U << 20U;
         const auto body = encode_get_request(get);
         for (std::uint64_t i = 1; i <= 6; ++i) {
-            message_header header{verb::get, message_kind::request, static_cast<std::uint32_t>(body.fields.size()), 0, 4200000, i};
+            message_header header{
+                verb::get, message_kind::request, static_cast<std::uint32_t>(body.fields.size()), 0, 4200000, i};
             const auto bytes = encode_message_header(header);
             CO_TRY_VOID(co_await socket->write_all(bytes_view(bytes)));
             CO_TRY_VOID(co_await socket->write_all(bytes_view(body.fields)));
@@ -412,7 +417,8 @@ TEST_F(share_server_test, hostile_local_messages_close_that_connection_only) {
 
 /// A share server that answers nonsense under valid MACs: the peer itself is hostile.
 TEST_F(share_server_test, a_lying_server_gets_errors_not_data) {
-    asio::local::stream_protocol::acceptor acceptor(core, asio::local::stream_protocol::endpoint(site->directory / "liar"));
+    asio::local::stream_protocol::acceptor acceptor(core,
+                                                    asio::local::stream_protocol::endpoint(site->directory / "liar"));
     message_body nonsense;
     std::shared_ptr<connection> liar;
     const auto serve = [&]() -> awaitable<void> {
@@ -425,7 +431,9 @@ TEST_F(share_server_test, a_lying_server_gets_errors_not_data) {
         how.admit = [](const std::string&, const volume_id&) { return result<void>{}; };
         auto peer = co_await answer_greeting(s, how, deadline_in_ms(1000));
         connection_options options;
-        options.on_request = [&](std::shared_ptr<connection> from, incoming request) { from->respond(request.header, nonsense); };
+        options.on_request = [&](std::shared_ptr<connection> from, incoming request) {
+            from->respond(request.header, nonsense);
+        };
         liar = connection::start(s, std::move(*peer), options);
     };
     asio::co_spawn(core, serve(), asio::detached);

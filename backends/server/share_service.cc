@@ -38,7 +38,8 @@ result<void> share_service::listen_unix() {
     probe.connect(stream_protocol::endpoint(path), ec);
     if (!ec) return fail(errc::busy, path + " is served by another process");
     struct stat found{};
-    const bool is_left = ec == asio::error::connection_refused && ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode);
+    const bool is_left =
+        ec == asio::error::connection_refused && ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode);
     if (is_left) ::unlink(path.c_str());  // by a process that died
     unix_.open(stream_protocol(), ec);
     if (!ec) unix_.bind(stream_protocol::endpoint(path), ec);
@@ -51,7 +52,8 @@ result<void> share_service::listen_unix() {
 }
 
 result<void> share_service::start() {
-    if (!options_.volumes || !options_.access) return fail(errc::bad_argument, "a share server needs volumes and an access list");
+    if (!options_.volumes || !options_.access)
+        return fail(errc::bad_argument, "a share server needs volumes and an access list");
     if (!options_.unix_path.empty()) TRY_VOID(listen_unix());
     if (!options_.listen_host.empty()) TRY_VOID(listen_tcp());
     const auto self = shared_from_this();
@@ -110,7 +112,8 @@ result<std::shared_ptr<client>> share_service::make_client(const greeted& peer) 
     return who;
 }
 
-awaitable<void> share_service::serve(std::shared_ptr<share_service> self, std::shared_ptr<stream> socket, transport mode) {
+awaitable<void> share_service::serve(std::shared_ptr<share_service> self, std::shared_ptr<stream> socket,
+                                     transport mode) {
     responder_options how;
     how.mode = mode;
     how.own_site = options_.site;
@@ -243,7 +246,9 @@ awaitable<void> share_service::stop(deadline until) {
     if (std::exchange(unix_bound_, false)) ::unlink(options_.unix_path.c_str());
     unix_.close(ignored);
     for (const auto& socket : greeting_) socket->close();
-    const auto close = [](std::shared_ptr<connection> link, deadline when) -> awaitable<void> { co_await link->close(when); };
+    const auto close = [](std::shared_ptr<connection> link, deadline when) -> awaitable<void> {
+        co_await link->close(when);
+    };
     for (const auto& who : std::set(clients_))
         if (who->link) asio::co_spawn(executor_, close(who->link, until), asio::detached);
     if (!co_await empty_.wait(until + std::chrono::seconds(1))) cut();

@@ -24,8 +24,8 @@ class message_assembler {
 
     /// Where the next plaintext bytes belong; never empty.
     bytes_span next();
-    /// The first `size` bytes of next() are there. Returns the message that they complete. REQUIRES: size <= next().size().
-    /// Errors: those of decode_message_header and admit: the stream makes no sense any more.
+    /// The first `size` bytes of next() are there. Returns the message that they complete. REQUIRES: size <=
+    /// next().size(). Errors: those of decode_message_header and admit: the stream makes no sense any more.
     result<std::optional<incoming>> advance(std::size_t size);
     /// True in the middle of a message.
     bool is_partial() const { return header_size_ != 0; }

@@ -1,5 +1,6 @@
-// One connection over loopback, each end on a thread of its own: 4 MiB puts and gets, eight in flight. Beside it: the same bytes
-// over a bare TCP connection. Pads come from a pool that is copied into windows, which costs what keyd's hand-over costs.
+// One connection over loopback, each end on a thread of its own: 4 MiB puts and gets, eight in flight. Beside it: the
+// same bytes over a bare TCP connection. Pads come from a pool that is copied into windows, which costs what keyd's
+// hand-over costs.
 
 #include <thread>
 
@@ -43,8 +44,8 @@ class bench_window final : public pad_window {
 class bench_broker final : public pad_broker {
   public:
     claim strength() const override { return claim::simulated; }
-    task<std::unique_ptr<pad_window>> claim_send(stream_name stream, session_id, std::uint64_t, std::uint64_t size, key_use,
-                                                 deadline) override {
+    task<std::unique_ptr<pad_window>> claim_send(stream_name stream, session_id, std::uint64_t, std::uint64_t size,
+                                                 key_use, deadline) override {
         const pad_range range{next_, size};
         next_ += size;
         co_return std::make_unique<bench_window>(stream, range, pool_);

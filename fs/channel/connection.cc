@@ -52,7 +52,8 @@ void connection::spawn(awaitable<void> work) {
     asio::co_spawn(executor_, keeping(shared_from_this(), std::move(work)), asio::detached);
 }
 
-std::shared_ptr<connection> connection::start(std::shared_ptr<stream> socket, greeted peer, connection_options options) {
+std::shared_ptr<connection> connection::start(std::shared_ptr<stream> socket, greeted peer,
+                                              connection_options options) {
     std::shared_ptr<connection> self(new connection(std::move(socket), std::move(peer), std::move(options)));
     if (self->peer_.mode == transport::otp) {
         self->open_pads();

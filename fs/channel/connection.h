@@ -1,13 +1,14 @@
 #pragma once
-// One connection: requests and responses of the share protocol, many at once, over sealed frames (TCP) or as they are (Unix).
+// One connection: requests and responses of the share protocol, many at once, over sealed frames (TCP) or as they are
+// (Unix).
 //
 // Thread: the core thread of its executor; a shared_ptr, because its coroutines keep it alive until they have ended.
 //
-// - Frames are sealed in confirmed windows only; nothing of a frame is used before its tag verified; the first frame that does
-//   not verify closes the connection for good. End of stream without an authenticated end is a failure.
+// - Frames are sealed in confirmed windows only; nothing of a frame is used before its tag verified; the first frame
+//   that does not verify closes the connection for good. End of stream without an authenticated end is a failure.
 // - Lanes share the stream (lane.h): a heartbeat waits behind one frame at most.
-// - Requests in flight are bounded by count and bytes at the requester; the responder closes a connection that does not keep to
-//   the bound. Bytes wait at the requester; a responder always reads.
+// - Requests in flight are bounded by count and bytes at the requester; the responder closes a connection that does
+//   not keep to the bound. Bytes wait at the requester; a responder always reads.
 // - When the connection fails, requests in flight fail with unreachable. Nothing is repeated under the old pad.
 
 #include <map>
@@ -44,15 +45,15 @@ class connection : public std::enable_shared_from_this<connection> {
     ~connection();
 
     /// Sends a request and waits for its answer. `answer_size_max` bounds fields and payload of the response.
-    /// Errors: those of the peer; unreachable (connection lost), timed_out, no_key (none came to send it), busy, too_large,
-    /// bad_format (the peer's answer makes no sense: the connection is closed).
+    /// Errors: those of the peer; unreachable (connection lost), timed_out, no_key (none came to send it), busy,
+    /// too_large, bad_format (the peer's answer makes no sense: the connection is closed).
     task<incoming> call(verb what, message_body body, std::uint32_t answer_size_max, deadline until);
 
     /// Answers a request that on_request took. After the connection ended it does nothing.
     void respond(const message_header& request, result<message_body> answer);
 
-    /// Ends in order: waits for requests in flight, exchanges authenticated ends, gives unused pad back. Bounded by `until`;
-    /// what is not done by then is cut off.
+    /// Ends in order: waits for requests in flight, exchanges authenticated ends, gives unused pad back. Bounded by
+    /// `until`; what is not done by then is cut off.
     awaitable<void> close(deadline until);
     /// Cuts the connection off; unused pad of its windows is burnt.
     void abort(error why);

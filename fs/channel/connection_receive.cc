@@ -6,7 +6,7 @@ namespace warifu {
 namespace {
 
 constexpr std::size_t read_size_small = 64U << 10U;  // when it is not known what comes
-constexpr std::size_t read_ahead = 16U << 10U;       // behind a frame whose length is known: little is moved to the front
+constexpr std::size_t read_ahead = 16U << 10U;  // behind a frame whose length is known: little is moved to the front
 
 }  // namespace
 

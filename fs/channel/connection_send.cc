@@ -59,8 +59,8 @@ pad_demand connection::demand() const {
     return out;
 }
 
-/// The messages' last bytes are on their way: a served request's credit is the peer's again. Before the write, because the peer
-/// may use it before the write returns.
+/// The messages' last bytes are on their way: a served request's credit is the peer's again. Before the write, because
+/// the peer may use it before the write returns.
 void connection::sent(const std::vector<send_queue::message_ptr>& messages) {
     for (const auto& message : messages) {
         const auto& header = message->header();
@@ -88,7 +88,8 @@ bool connection::seal_next(std::vector<asio::const_buffer>& out) {
         std::vector<bytes_view> parts;
         parts.push_back(bytes_view(&name, 1));
         std::vector<send_queue::message_ptr> done;
-        if (queue_.take(from, room - 1, sender_->room_for_message(from, queue_.begun_size()), parts, done) == 0) continue;
+        if (queue_.take(from, room - 1, sender_->room_for_message(from, queue_.begun_size()), parts, done) == 0)
+            continue;
         const auto frame = sender_->seal(parts);
         frame_headers_[slot] = frame.header;
         out.emplace_back(frame_headers_[slot].data(), frame_headers_[slot].size());

@@ -52,11 +52,13 @@ TEST_F(connection_test, clean_end_burns_nothing) {
     run_for(core, std::chrono::milliseconds(20));
     const auto after = (*c)->counters();
     EXPECT_GT(after.pad_sent, before.pad_sent);
-    const std::uint64_t hello_regions = stream_stock / (16U << 20U) * std::max<std::uint64_t>(4096, (16U << 20U) / 1024);
+    const std::uint64_t hello_regions =
+        stream_stock / (16U << 20U) * std::max<std::uint64_t>(4096, (16U << 20U) / 1024);
     const auto a_stock = run_on_this(core, a_keys->available("b"));
     const auto b_stock = run_on_this(core, b_keys->available("a"));
     ASSERT_TRUE(a_stock && b_stock);
-    // What is left at both ends is the same, and nothing but what was sealed (and the first 16 bytes of windows) is gone.
+    // What is left at both ends is the same, and nothing but what was sealed (and the first 16 bytes of windows) is
+    // gone.
     EXPECT_EQ(a_stock->outbound, b_stock->inbound);
     EXPECT_EQ(a_stock->inbound, b_stock->outbound);
     EXPECT_LE(stream_stock - hello_regions - a_stock->outbound, after.pad_sent + 64);
@@ -129,7 +131,8 @@ TEST_F(connection_test, in_flight_requests_are_bounded_and_the_rest_waits) {
     run_for(core, std::chrono::milliseconds(100));
     EXPECT_EQ(b->requests, requests_in_flight_max);
     std::size_t control = 0;  // not behind them
-    asio::co_spawn(core, echo(*c, 10, 1, verb::heartbeat, 400), [&control](std::exception_ptr, result<void>) { ++control; });
+    asio::co_spawn(core, echo(*c, 10, 1, verb::heartbeat, 400),
+                   [&control](std::exception_ptr, result<void>) { ++control; });
     ASSERT_TRUE(run_until(core, [&] { return b->requests == requests_in_flight_max + 1; }));
     ASSERT_TRUE(run_until(core, [&] { return done == requests_in_flight_max + 50 && control == 1; }));
 }
@@ -144,7 +147,8 @@ TEST_F(connection_test, answers_larger_than_asked_for_are_not_sent) {
     EXPECT_EQ(answer.error().code, errc::too_large);
     message_body huge;
     huge.payload.push_back(slice(buffer(message_size_max + 1)));
-    EXPECT_EQ(run_on_this(core, (*c)->call(verb::put, std::move(huge), 0, deadline_in_ms(1000))).error().code, errc::too_large);
+    EXPECT_EQ(run_on_this(core, (*c)->call(verb::put, std::move(huge), 0, deadline_in_ms(1000))).error().code,
+              errc::too_large);
     EXPECT_TRUE((*c)->is_open());
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// The bound on requests in flight. Requesters wait here, first come first served; the other end refuses a peer that does not
-// keep to it, so a server never has to stop reading (which would also stop the offers of pad that its answers need).
+// The bound on requests in flight. Requesters wait here, first come first served; the other end refuses a peer that
+// does not keep to it, so a server never has to stop reading (which would also stop the offers of pad that its answers
+// need).
 
 #include <list>
 #include <memory>
@@ -10,7 +11,8 @@
 
 namespace warifu {
 
-/// How many requests are open and what they cost: their own bytes and those of the largest answer. One request is always allowed.
+/// How many requests are open and what they cost: their own bytes and those of the largest answer. One request is
+/// always allowed.
 struct open_requests {
     std::uint64_t count = 0;
     std::uint64_t bytes = 0;

@@ -209,7 +209,8 @@ task<> initiator::confirm(welcome_message welcome) {
 result<void> check_transport(const stream& connection, transport mode, bool has_broker) {
     if (mode == transport::plain && !connection.is_local())
         return fail(errc::denied, "only a Unix socket may run without pads");
-    if (mode == transport::otp && !has_broker) return fail(errc::bad_argument, "a sealed connection needs a pad broker");
+    if (mode == transport::otp && !has_broker)
+        return fail(errc::bad_argument, "a sealed connection needs a pad broker");
     return {};
 }
 

@@ -54,7 +54,8 @@ TEST_F(greeting_test, cut_at_every_byte_and_the_next_attempt_succeeds) {
                 if (d != direction || position + bytes.size() <= cut) return test_proxy::verdict{};
                 return test_proxy::verdict{false, static_cast<std::size_t>(cut - std::min(cut, position))};
             });
-            // The initiator has done its part once its confirmation is on the way; the responder must not go on without it.
+            // The initiator has done its part once its confirmation is on the way; the responder must not go on without
+            // it.
             if (direction == toward::initiator) EXPECT_FALSE(c) << cut;
             EXPECT_EQ(server_connections(), before) << cut;
             if (c) (*c)->abort(error(errc::cancelled));
@@ -143,7 +144,8 @@ TEST_F(greeting_test, hostile_bytes_are_refused_and_counted) {
     for (int i = 0; i < 200; ++i) {
         byte_vector bytes(random() % 2000);
         for (auto& byte : bytes) byte = static_cast<std::byte>(random());
-        if (i % 2 == 0) std::copy_n(good.begin(), std::min<std::size_t>(random() % good.size(), bytes.size()), bytes.begin());
+        if (i % 2 == 0)
+            std::copy_n(good.begin(), std::min<std::size_t>(random() % good.size(), bytes.size()), bytes.begin());
         inputs.push_back(bytes);
     }
     const auto attack = [&](byte_vector bytes) -> awaitable<bool> {

@@ -55,7 +55,8 @@ TEST_F(scarce_keys_test, an_answer_that_finds_no_key_becomes_an_error) {
     const auto c = connect();
     ASSERT_TRUE(c);
     result<void> outcome;
-    for (std::uint64_t i = 0; i < 100 && outcome; ++i) outcome = run_on_this(core, echo(*c, 100000, i, verb::get, 3000));
+    for (std::uint64_t i = 0; i < 100 && outcome; ++i)
+        outcome = run_on_this(core, echo(*c, 100000, i, verb::get, 3000));
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().code, errc::no_key);
     EXPECT_TRUE((*c)->is_open());
@@ -186,7 +187,8 @@ TEST_F(wire_test, no_pad_offset_carries_two_ciphertexts_over_many_connections) {
         cut_at = round % 2 == 0 ? 0 : 5000 + random() % 1500000;  // every other connection is cut somewhere
         seen = 0;
         auto c = connect(transport::otp, proxy.port());
-        for (unsigned i = 0; !c && c.error().code == errc::conflict && i < 5; ++i) c = connect(transport::otp, proxy.port());
+        for (unsigned i = 0; !c && c.error().code == errc::conflict && i < 5; ++i)
+            c = connect(transport::otp, proxy.port());
         if (!c) continue;
         unsigned done = 0;
         for (std::uint64_t i = 0; i < 12; ++i)
@@ -218,7 +220,8 @@ TEST_F(wire_test, flipped_bits_never_become_data) {
         where = round % 2 == 0 ? toward::responder : toward::initiator;
         flip_at = 400 + random() % 300000;
         auto c = connect(transport::otp, proxy.port());
-        for (unsigned i = 0; !c && c.error().code == errc::conflict && i < 5; ++i) c = connect(transport::otp, proxy.port());
+        for (unsigned i = 0; !c && c.error().code == errc::conflict && i < 5; ++i)
+            c = connect(transport::otp, proxy.port());
         ASSERT_TRUE(c) << c.error().message();
         for (std::uint64_t i = 0; i < 4 && (*c)->is_open(); ++i) {
             const auto outcome = run_on_this(core, echo(*c, 100000, i, i == 0 ? verb::append : verb::get, 300));

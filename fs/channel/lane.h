@@ -1,6 +1,6 @@
 #pragma once
-// The lanes that share one direction of a connection, the most urgent first. Each is a stream of messages of its own; a frame
-// carries bytes of one lane. The number is the first byte of a frame's plaintext.
+// The lanes that share one direction of a connection, the most urgent first. Each is a stream of messages of its own; a
+// frame carries bytes of one lane. The number is the first byte of a frame's plaintext.
 
 #include <array>
 #include <cstddef>

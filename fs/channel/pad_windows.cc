@@ -107,7 +107,8 @@ sealer::sealed pad_sender::seal(std::span<const bytes_view> parts) {
 void pad_sender::written() {
     for (auto& window : spent_) {
         const pad_range range = window->range();
-        asio::co_spawn(executor_, release_window(direction_.broker, direction_.stream, range, range.end()), asio::detached);
+        asio::co_spawn(executor_, release_window(direction_.broker, direction_.stream, range, range.end()),
+                       asio::detached);
     }
     spent_.clear();
     work_.set();
@@ -128,22 +129,23 @@ bool pad_sender::needs_more() {
 task<owned_window> pad_sender::claim() {
     const pad_demand demand = hooks_.demand();
     // Without key for data, what is urgent may draw on the reserve at once.
-    const std::uint64_t urgent = std::min<std::uint64_t>(demand.control, message_size_max) + 2 * channel_control_reserve;
+    const std::uint64_t urgent =
+        std::min<std::uint64_t>(demand.control, message_size_max) + 2 * channel_control_reserve;
     const bool low = room_total() < urgent + demand.begun;
     const key_use use = demand.bulk > 0 ? key_use::bulk : key_use::interactive;
     const std::uint64_t want = std::clamp<std::uint64_t>(std::max(target_, demand.all() + 2 * channel_control_reserve),
                                                          pad_window_size_min, channel_window_size_max);
     owned_window claimed;
-    auto window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min, want,
-                                                         use, steady_clock::now());
+    auto window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min,
+                                                         want, use, steady_clock::now());
     if (!window && window.error().code == errc::no_key) {
         starved_ = true;
         hooks_.room_changed();
         claimed.control_only = low;
         const std::uint64_t least = low ? std::max<std::uint64_t>(urgent, pad_window_size_min) : want;
         const deadline until = steady_clock::now() + (low ? std::chrono::milliseconds(0) : claim_wait);
-        window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min, least,
-                                                        low ? key_use::control : use, until);
+        window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min,
+                                                        least, low ? key_use::control : use, until);
     }
     if (window && !claimed.control_only) starved_ = false;
     if (!window) co_return fail(std::move(window).error());
@@ -257,7 +259,8 @@ result<bytes_view> pad_receiver::accept(const frame_header& header, bytes_view c
         const pad_range range = windows_.front()->range();
         windows_.pop_front();
         pad_used_ += mac_point_size;
-        asio::co_spawn(executor_, release_window(direction_.broker, direction_.stream, range, range.end()), asio::detached);
+        asio::co_spawn(executor_, release_window(direction_.broker, direction_.stream, range, range.end()),
+                       asio::detached);
     }
     return pad;
 }

@@ -1,8 +1,9 @@
 #pragma once
 // The pad supply of a connection: which windows of the two pad streams it may use, and how it comes to further ones.
 //
-// Rules (contract S2): a window is claimed durably at the sender's keyd, offered in band, claimed durably at the receiver's keyd,
-// confirmed in band, and only then sealed in. Whatever is not released after an authenticated end is burnt.
+// Rules (contract S2): a window is claimed durably at the sender's keyd, offered in band, claimed durably at the
+// receiver's keyd, confirmed in band, and only then sealed in. Whatever is not released after an authenticated end is
+// burnt.
 
 #include <deque>
 #include <functional>
@@ -49,11 +50,13 @@ class pad_sender {
     };
     pad_sender(asio::any_io_executor executor, pad_direction direction, owned_window first, hooks h);
 
-    /// The longest plaintext that the next frame may have for this lane; 0: none now. All leave a reserve for the link lane,
-    /// which carries the offers and confirmations that bring more; data also leaves windows of the key reserve alone.
+    /// The longest plaintext that the next frame may have for this lane; 0: none now. All leave a reserve for the link
+    /// lane, which carries the offers and confirmations that bring more; data also leaves windows of the key reserve
+    /// alone.
     std::size_t room(lane use);
-    /// How long a message may be so that all of it can be sent in the windows that are confirmed now, `begun` bytes of others
-    /// not touched. A message is begun only then: so key that runs out leaves no half message that blocks its lane.
+    /// How long a message may be so that all of it can be sent in the windows that are confirmed now, `begun` bytes of
+    /// others not touched. A message is begun only then: so key that runs out leaves no half message that blocks its
+    /// lane.
     std::uint64_t room_for_message(lane use, std::uint64_t begun) const;
     /// REQUIRES: total size of parts <= room(...).
     sealer::sealed seal(std::span<const bytes_view> parts);
@@ -142,8 +145,8 @@ awaitable<void> release_window(std::shared_ptr<pad_broker> broker, stream_name s
 /// 0: the receiver has no key there yet; the window may be kept for later. Else: everything below is to be skipped.
 std::uint64_t skip_target(const pad_range& range, std::uint64_t next_free);
 
-/// Handles a refused proposal at the sender's keyd: skips, or gives the window back for later. Errors: no_key (the receiver's end
-/// has none), conflict (skipped: propose again), those of the broker.
+/// Handles a refused proposal at the sender's keyd: skips, or gives the window back for later. Errors: no_key (the
+/// receiver's end has none), conflict (skipped: propose again), those of the broker.
 task<> settle_refusal(pad_direction direction, pad_range range, std::uint64_t next_free);
 
 }  // namespace warifu

@@ -50,8 +50,9 @@ class send_queue {
     /// Bytes that are left of messages of which some have been sent.
     std::uint64_t begun_size() const;
 
-    /// Appends views of up to `size` bytes of the lane's messages; messages that are used up go to `done`, where they must stay
-    /// while the views are in use. A message is begun only if `begin_size` bytes hold all of it. Returns how many bytes.
+    /// Appends views of up to `size` bytes of the lane's messages; messages that are used up go to `done`, where they
+    /// must stay while the views are in use. A message is begun only if `begin_size` bytes hold all of it. Returns how
+    /// many bytes.
     std::size_t take(lane from, std::size_t size, std::uint64_t begin_size, std::vector<bytes_view>& out,
                      std::vector<message_ptr>& done);
 

@@ -160,7 +160,8 @@ task<std::shared_ptr<stream>> connect_tcp(std::string host, std::uint16_t port, 
 task<std::shared_ptr<stream>> connect_unix(std::string path, deadline until) {
     using asio::local::stream_protocol;
     constexpr std::size_t path_size_max = 107;  // sockaddr_un
-    if (path.empty() || path.size() > path_size_max) co_return fail(errc::bad_argument, "a Unix socket path of no or over 107 bytes");
+    if (path.empty() || path.size() > path_size_max)
+        co_return fail(errc::bad_argument, "a Unix socket path of no or over 107 bytes");
     co_return co_await connect_endpoint<stream_protocol>(stream_protocol::endpoint(path), path, until);
 }
 

@@ -15,8 +15,8 @@ class stream {
   public:
     using socket_type = asio::generic::stream_protocol::socket;
 
-    /// Takes a connected socket and sets its options (no delay, keep-alive and a user time-out on TCP, so that a silent peer is
-    /// noticed within request_timeout_ms).
+    /// Takes a connected socket and sets its options (no delay, keep-alive and a user time-out on TCP, so that a silent
+    /// peer is noticed within request_timeout_ms).
     explicit stream(socket_type socket);
     ~stream();
     stream(const stream&) = delete;

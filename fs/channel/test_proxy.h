@@ -1,6 +1,6 @@
 #pragma once
-// A man in the middle on loopback TCP, for tests: forwards both directions, shows every byte to a hook that may change it, and
-// can cut the connection. One core thread.
+// A man in the middle on loopback TCP, for tests: forwards both directions, shows every byte to a hook that may change
+// it, and can cut the connection. One core thread.
 
 #include "fs/async/wait.h"
 #include "fs/base/bytes.h"
@@ -11,13 +11,14 @@ enum class toward : std::uint8_t { responder = 0, initiator = 1 };
 
 class test_proxy {
   public:
-    /// Sees bytes of one direction of one connection from absolute `position` on and may change them. False: cut both ways
-    /// after the first `keep` of them.
+    /// Sees bytes of one direction of one connection from absolute `position` on and may change them. False: cut both
+    /// ways after the first `keep` of them.
     struct verdict {
         bool go_on = true;
         std::size_t keep = 0;
     };
-    using hook = std::function<verdict(unsigned connection, toward direction, std::uint64_t position, bytes_span bytes)>;
+    using hook =
+        std::function<verdict(unsigned connection, toward direction, std::uint64_t position, bytes_span bytes)>;
 
     test_proxy(asio::io_context& core, std::uint16_t target_port)
         : target_(asio::ip::address_v4::loopback(), target_port),
@@ -78,7 +79,8 @@ class test_proxy {
             if (on_bytes) v = on_bytes(both->number, direction, position, bytes_span(bytes.data(), size));
             const std::size_t keep = v.go_on ? size : v.keep;
             position += size;
-            const auto [write_ec, written] = co_await asio::async_write(to, asio::buffer(bytes.data(), keep), use_values);
+            const auto [write_ec, written] =
+                co_await asio::async_write(to, asio::buffer(bytes.data(), keep), use_values);
             if (write_ec || !v.go_on) break;
         }
         both->close();

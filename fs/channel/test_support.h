@@ -1,5 +1,6 @@
 #pragma once
-// Two ends of connections in one process, for tests: an echo responder on loopback TCP and on a Unix socket, pads in memory.
+// Two ends of connections in one process, for tests: an echo responder on loopback TCP and on a Unix socket, pads in
+// memory.
 
 #include <unistd.h>
 
@@ -96,7 +97,8 @@ struct echo_site {
             asio::ip::tcp::socket socket(core);
             const auto [ec] = co_await tcp.async_accept(socket, use_values);
             if (ec) co_return;
-            asio::co_spawn(core, serve(std::make_shared<stream>(stream::socket_type(std::move(socket))), transport::otp),
+            asio::co_spawn(core,
+                           serve(std::make_shared<stream>(stream::socket_type(std::move(socket))), transport::otp),
                            asio::detached);
         }
     }
@@ -105,7 +107,8 @@ struct echo_site {
             asio::local::stream_protocol::socket socket(core);
             const auto [ec] = co_await local.async_accept(socket, use_values);
             if (ec) co_return;
-            asio::co_spawn(core, serve(std::make_shared<stream>(stream::socket_type(std::move(socket))), transport::plain),
+            asio::co_spawn(core,
+                           serve(std::make_shared<stream>(stream::socket_type(std::move(socket))), transport::plain),
                            asio::detached);
         }
     }
@@ -176,7 +179,8 @@ struct channel_fixture : testing::Test {
             co_return fail(errc::bad_checksum, "the echo differs");
         co_return result<void>{};
     }
-    result<void> echo_now(std::shared_ptr<connection> c, std::size_t size, std::uint64_t seed = 1, verb what = verb::get) {
+    result<void> echo_now(std::shared_ptr<connection> c, std::size_t size, std::uint64_t seed = 1,
+                          verb what = verb::get) {
         return run_on_this(core, echo(std::move(c), size, seed, what));
     }
     awaitable<bool> closing(std::shared_ptr<connection> c) {

@@ -6,9 +6,10 @@
 //     length bytes ciphertext = plaintext XOR pad
 //     16 bytes     tag = Poly1305(r, s; header block || ciphertext)
 //
-// A frame consumes length + 16 pad bytes: the 16 after those of the ciphertext are its mask s, and its tag takes their place. The
-// first 16 bytes of a pad window are the window's r and never leave the process. The header block also holds the frame's number
-// in its direction of the connection, which is not sent: a frame that was dropped or moved makes the next one fail.
+// A frame consumes length + 16 pad bytes: the 16 after those of the ciphertext are its mask s, and its tag takes their
+// place. The first 16 bytes of a pad window are the window's r and never leave the process. The header block also holds
+// the frame's number in its direction of the connection, which is not sent: a frame that was dropped or moved makes the
+// next one fail.
 
 #include "fs/base/codec.h"
 #include "fs/base/limits.h"
@@ -31,11 +32,12 @@ static_assert(frame_header_size + sizeof(std::uint32_t) == frame_header_block_si
 using frame_header_bytes = std::array<std::byte, frame_header_size>;
 
 frame_header_bytes encode_frame_header(const frame_header& header);
-/// Errors: bad_format (too short, or a length that no frame has): nothing else may be allocated or read for such a frame.
+/// Errors: bad_format (too short, or a length that no frame has): nothing else may be allocated or read for such a
+/// frame.
 result<frame_header> decode_frame_header(bytes_view bytes);
 
-/// What the MAC covers before the ciphertext. `number` counts the frames of one direction of one connection from 0, modulo 2^32
-/// (offsets only grow, so a wrap joins no two frames).
+/// What the MAC covers before the ciphertext. `number` counts the frames of one direction of one connection from 0,
+/// modulo 2^32 (offsets only grow, so a wrap joins no two frames).
 std::array<std::byte, frame_header_block_size> frame_header_block(const frame_header& header, std::uint32_t number);
 
 }  // namespace warifu

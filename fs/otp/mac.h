@@ -1,7 +1,7 @@
 #pragma once
-// Wegman-Carter one-time MAC: Poly1305 (Bernstein 2005) with key bytes that are never derived and whose mask s is never used
-// twice. Information-theoretic: a forgery of a message of L bytes passes with probability <= 8 * ceil((L + 16) / 16) / 2^106 per
-// attempt, also when r serves many messages, as long as each has its own s.
+// Wegman-Carter one-time MAC: Poly1305 (Bernstein 2005) with key bytes that are never derived and whose mask s is never
+// used twice. Information-theoretic: a forgery of a message of L bytes passes with probability <= 8 * ceil((L + 16) /
+// 16) / 2^106 per attempt, also when r serves many messages, as long as each has its own s.
 
 #include <array>
 #include <memory>
@@ -16,8 +16,8 @@ inline constexpr std::size_t mac_mask_size = 16;   // s
 
 using mac_tag = std::array<std::byte, mac_tag_size>;
 
-/// Computes one tag after another: begin, update any number of times, finish. Not thread-safe; the OpenSSL context is kept
-/// between messages because fetching it costs more than a small message.
+/// Computes one tag after another: begin, update any number of times, finish. Not thread-safe; the OpenSSL context is
+/// kept between messages because fetching it costs more than a small message.
 class one_time_mac {
   public:
     one_time_mac();

@@ -23,9 +23,10 @@ class window_table {
     /// Adds a window behind the others. REQUIRES: offset at or after the last window's end; pad.size() >= 16.
     void add(std::uint64_t offset, bytes_span pad);
 
-    /// Verifies a frame and moves the cursor over it. Returns the pad bytes to XOR its ciphertext with (valid until the window is
-    /// dropped). A frame may begin at the cursor or at the start of a later window; windows before that one count as used up.
-    /// Errors: bad_tag, nothing moves except the failure count of the window; no_key when that window is or becomes retired.
+    /// Verifies a frame and moves the cursor over it. Returns the pad bytes to XOR its ciphertext with (valid until the
+    /// window is dropped). A frame may begin at the cursor or at the start of a later window; windows before that one
+    /// count as used up. Errors: bad_tag, nothing moves except the failure count of the window; no_key when that window
+    /// is or becomes retired.
     result<bytes_view> accept(const frame_header& header, bytes_view ciphertext, bytes_view tag);
 
     /// Windows wholly behind the cursor's window since the last call: how many the owner may drop from its front.

@@ -53,7 +53,8 @@ TEST(otp_xor, kernels_agree_at_every_size_and_alignment) {
             for (const std::size_t shift : {0U, 1U, 7U, 31U}) {
                 byte_vector out(size + 1, std::byte{0x5a});
                 kernel.run(out.data(), a.data() + shift, b.data() + 2 * shift, size);
-                for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(out[i], a[shift + i] ^ b[2 * shift + i]) << kernel.name;
+                for (std::size_t i = 0; i < size; ++i)
+                    ASSERT_EQ(out[i], a[shift + i] ^ b[2 * shift + i]) << kernel.name;
                 ASSERT_EQ(out[size], std::byte{0x5a}) << kernel.name;
             }
         }

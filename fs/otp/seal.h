@@ -7,12 +7,14 @@
 
 namespace warifu {
 
-/// Seals the frames of one direction of one connection, window after window. Holds views only: the pad memory of a window
-/// belongs to the caller and must stay until the frame's bytes have been written to the socket. Core thread only.
+/// Seals the frames of one direction of one connection, window after window. Holds views only: the pad memory of a
+/// window belongs to the caller and must stay until the frame's bytes have been written to the socket. Core thread
+/// only.
 class sealer {
   public:
-    /// Starts the next window: `pad` holds the bytes of the stream from absolute `offset` on. Takes r from its first 16 bytes.
-    /// REQUIRES: pad.size() >= 16 and offset at or after the end of everything sealed before (a pad byte is used once).
+    /// Starts the next window: `pad` holds the bytes of the stream from absolute `offset` on. Takes r from its first 16
+    /// bytes. REQUIRES: pad.size() >= 16 and offset at or after the end of everything sealed before (a pad byte is used
+    /// once).
     void start_window(std::uint64_t offset, bytes_span pad);
 
     /// The longest plaintext that still fits into the window as one frame; 0: start another window.

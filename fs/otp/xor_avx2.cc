@@ -5,7 +5,8 @@
 
 namespace warifu::detail {
 
-__attribute__((target("avx2"))) void xor_avx2(std::byte* out, const std::byte* a, const std::byte* b, std::size_t size) {
+__attribute__((target("avx2"))) void xor_avx2(std::byte* out, const std::byte* a, const std::byte* b,
+                                              std::size_t size) {
     const auto load = [](const std::byte* p) __attribute__((target("avx2"))) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     };

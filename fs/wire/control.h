@@ -5,7 +5,8 @@
 
 namespace warifu {
 
-/// The sender claimed `range` at its end (durably) and will seal in it once it is confirmed. Also the body of confirm_window.
+/// The sender claimed `range` at its end (durably) and will seal in it once it is confirmed. Also the body of
+/// confirm_window.
 struct window_message {
     pad_range range;
 };
@@ -20,8 +21,8 @@ struct window_refusal {
 message_body encode_window_refusal(const window_refusal& message);
 result<window_refusal> decode_window_refusal(const body_view& body);
 
-/// The last message of a direction. Its own frame is the last that was sealed, so the receiver's cursor behind it is the final
-/// offset of the direction, authenticated.
+/// The last message of a direction. Its own frame is the last that was sealed, so the receiver's cursor behind it is
+/// the final offset of the direction, authenticated.
 struct end_message {
     errc reason = errc::cancelled;  // why the connection ends: cancelled for a plain close
 };

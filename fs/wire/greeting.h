@@ -8,8 +8,8 @@
 //                                             <-   4 welcome  (tag under slot[32..64); or a refusal)
 //     5 confirmation (tag under slot[64..96)) ->
 //
-// Each tag covers the whole bytes of all messages before it and its own message up to the tag. On a local Unix socket the
-// exchange ends after message 2. A refusal is not authenticated: it explains, and moves nothing.
+// Each tag covers the whole bytes of all messages before it and its own message up to the tag. On a local Unix socket
+// the exchange ends after message 2. A refusal is not authenticated: it explains, and moves nothing.
 
 #include "fs/base/codec.h"
 #include "fs/otp/mac.h"
@@ -21,7 +21,14 @@ using nonce = uuid_of<struct nonce_tag>;
 /// One run of one process. A peer that comes back under another one has lost everything volatile.
 using process_id = uuid_of<struct process_tag>;
 
-enum class greeting_type : std::uint8_t { hello = 1, answer = 2, greeting = 3, welcome = 4, confirmation = 5, refusal = 6 };
+enum class greeting_type : std::uint8_t {
+    hello = 1,
+    answer = 2,
+    greeting = 3,
+    welcome = 4,
+    confirmation = 5,
+    refusal = 6
+};
 
 /// Before each of the messages: u32 magic, u16 version, u8 type, u8 zero, u16 size of what follows.
 struct greeting_prefix {
@@ -69,7 +76,8 @@ struct refusal_message {
     errc reason = errc::denied;
 };
 
-/// Whole messages with their prefix. Those with a tag are encoded with whatever the struct holds: the last mac_tag_size bytes.
+/// Whole messages with their prefix. Those with a tag are encoded with whatever the struct holds: the last mac_tag_size
+/// bytes.
 byte_vector encode_hello(const hello_message& message);
 byte_vector encode_answer(const answer_message& message);
 byte_vector encode_greeting(const greeting_message& message);

@@ -42,7 +42,8 @@ inline constexpr std::size_t message_header_size = 24;
 
 using message_header_bytes = std::array<std::byte, message_header_size>;
 message_header_bytes encode_message_header(const message_header& header);
-/// Errors: bad_format (unknown verb or kind, a verb of the wrong kind), too_large (over a limit: nothing may be allocated).
+/// Errors: bad_format (unknown verb or kind, a verb of the wrong kind), too_large (over a limit: nothing may be
+/// allocated).
 result<message_header> decode_message_header(bytes_view bytes);
 
 /// An error as it travels: its code and at most error_text_size_max bytes of text.

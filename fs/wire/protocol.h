@@ -1,5 +1,6 @@
 #pragma once
-// The share protocol on one page: version, verbs and kinds of messages. Bounds are in fs/base/limits.h, byte tables in FORMAT.md.
+// The share protocol on one page: version, verbs and kinds of messages. Bounds are in fs/base/limits.h, byte tables in
+// FORMAT.md.
 
 #include <cstdint>
 #include <string_view>
@@ -69,8 +70,9 @@ constexpr bool is_read_verb(verb v) {
            v == verb::pin;
 }
 
-/// Which lane a message takes and which key it may draw on: the journal, fencing and removal never wait behind bulk data, also
-/// when key is short. `size` is that of fields and payload. All messages of one control verb share a lane, so they keep order.
+/// Which lane a message takes and which key it may draw on: the journal, fencing and removal never wait behind bulk
+/// data, also when key is short. `size` is that of fields and payload. All messages of one control verb share a lane,
+/// so they keep order.
 constexpr key_use use_of(verb v, std::size_t size) {
     if (v != verb::put && v != verb::get) return key_use::control;
     return size <= interactive_message_size_max ? key_use::interactive : key_use::bulk;

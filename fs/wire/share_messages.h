@@ -1,6 +1,6 @@
 #pragma once
-// Requests and responses of every share_store verb, encode_ beside decode_ (FORMAT.md). Decoders check counts and sizes before
-// they allocate, and that fields and payload are used up exactly; what a request means is the store's to judge.
+// Requests and responses of every share_store verb, encode_ beside decode_ (FORMAT.md). Decoders check counts and sizes
+// before they allocate, and that fields and payload are used up exactly; what a request means is the store's to judge.
 //
 // Decoders' errors: bad_format, too_large (a count or size over its limit).
 
@@ -42,8 +42,8 @@ struct pin_request {
     std::uint32_t ttl_ms = 0;
 };
 
-/// state and sync have empty requests; reserve, put, remove, append, cut_journal, promise, heartbeat, pin and sync empty
-/// responses.
+/// state and sync have empty requests; reserve, put, remove, append, cut_journal, promise, heartbeat, pin and sync
+/// empty responses.
 result<void> decode_empty(const body_view& body);
 
 message_body encode_state_response(const store_state& state);

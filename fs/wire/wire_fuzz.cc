@@ -1,5 +1,6 @@
-// Every decoder of the share protocol on arbitrary bytes: no crash, no allocation beyond the input, and what is accepted has
-// one encoding. Input: u8 decoder, u16 size of the fields, fields, payload. Decoder 255: message headers and greeting prefixes.
+// Every decoder of the share protocol on arbitrary bytes: no crash, no allocation beyond the input, and what is
+// accepted has one encoding. Input: u8 decoder, u16 size of the fields, fields, payload. Decoder 255: message headers
+// and greeting prefixes.
 
 #include <cstdlib>
 

@@ -1,6 +1,6 @@
 #pragma once
-// One sample of every message and its decoder, for the tests and the fuzzer. `again` decodes and encodes once more: for bytes
-// that a decoder accepts, the result must be the same bytes (every message has one encoding).
+// One sample of every message and its decoder, for the tests and the fuzzer. `again` decodes and encodes once more: for
+// bytes that a decoder accepts, the result must be the same bytes (every message has one encoding).
 
 #include <functional>
 
@@ -73,14 +73,17 @@ Id sample_id(unsigned seed) {
 inline std::vector<wire_sample> store_samples() {
     store_state state{sample_id<incarnation_id>(1), sample_ballot(), {3, 9, sample_ballot()}, 1U << 30U, 1U << 29U, {}};
     state.heartbeat = heartbeat_state{sample_ballot(), {"machine", "boot", 12, 34}, 56};
-    const share_put put{sample_chunk(1), sample_ballot(), {2}, {}, sample_bytes(40), {sample_bytes(100), sample_bytes(30, 2)}};
+    const share_put put{
+        sample_chunk(1), sample_ballot(), {2}, {}, sample_bytes(40), {sample_bytes(100), sample_bytes(30, 2)}};
     const share_description description{{1}, sample_id<policy_id>(9), 77, {10, 0, 30}};
-    const remove_request remove{sample_ballot(), {{sample_chunk(5), {}, {}}, {sample_chunk(6), {0, 2}, {{side_part, 16, 32}}}}};
+    const remove_request remove{sample_ballot(),
+                                {{sample_chunk(5), {}, {}}, {sample_chunk(6), {0, 2}, {{side_part, 16, 32}}}}};
     const journal_entry first{1, sample_ballot(), {sample_chunk(1), sample_chunk(2)}, sample_bytes(50)};
     const journal_entry second{2, sample_ballot(), {}, {}};
     const auto journal_again = [](std::vector<journal_entry>& e) { return encode_read_journal_response(e, 1U << 23U); };
     return {
-        {"state_response", encode_state_response(state), decode_and_encode(decode_state_response, encode_state_response)},
+        {"state_response", encode_state_response(state),
+         decode_and_encode(decode_state_response, encode_state_response)},
         {"reserve", encode_reserve_request({sample_ballot(), 99}),
          decode_and_encode(decode_reserve_request, encode_reserve_request)},
         {"put", encode_put_request(put), decode_and_encode(decode_put_request, encode_put_request)},
@@ -93,7 +96,8 @@ inline std::vector<wire_sample> store_samples() {
         {"describe_response", encode_describe_response(description),
          decode_and_encode(decode_describe_response, encode_describe_response)},
         {"remove", encode_remove_request(remove), decode_and_encode(decode_remove_request, encode_remove_request)},
-        {"list", encode_list_request({sample_chunk(4), 100}), decode_and_encode(decode_list_request, encode_list_request)},
+        {"list", encode_list_request({sample_chunk(4), 100}),
+         decode_and_encode(decode_list_request, encode_list_request)},
         {"list_response", encode_list_response({sample_chunk(1), sample_chunk(2)}),
          decode_and_encode(decode_list_response, encode_list_response)},
         {"append", encode_append_request({sample_ballot(), first, true}),
@@ -104,10 +108,12 @@ inline std::vector<wire_sample> store_samples() {
          decode_and_encode(decode_read_journal_response, journal_again)},
         {"cut_journal", encode_cut_journal_request({sample_ballot(), 3}),
          decode_and_encode(decode_cut_journal_request, encode_cut_journal_request)},
-        {"promise", encode_promise_request(sample_ballot()), decode_and_encode(decode_promise_request, encode_promise_request)},
+        {"promise", encode_promise_request(sample_ballot()),
+         decode_and_encode(decode_promise_request, encode_promise_request)},
         {"heartbeat", encode_heartbeat_request({sample_ballot(), {"machine", "boot", 12, 34}}),
          decode_and_encode(decode_heartbeat_request, encode_heartbeat_request)},
-        {"pin", encode_pin_request({{sample_chunk(1)}, 5000}), decode_and_encode(decode_pin_request, encode_pin_request)},
+        {"pin", encode_pin_request({{sample_chunk(1)}, 5000}),
+         decode_and_encode(decode_pin_request, encode_pin_request)},
     };
 }
 
@@ -129,8 +135,10 @@ inline std::vector<wire_sample> connection_samples() {
          decode_and_encode(decode_create_volume_request, encode_create_volume_request)},
         {"hello", without_prefix(encode_hello(hello)), greeting_again(decode_hello, encode_hello)},
         {"answer", without_prefix(encode_answer(answer)), greeting_again(decode_answer, encode_answer)},
-        {"greeting", without_prefix(encode_greeting({96, {4096, 262144}, {}})), greeting_again(decode_greeting, encode_greeting)},
-        {"welcome", without_prefix(encode_welcome({0, 0, {4096, 262144}, {}})), greeting_again(decode_welcome, encode_welcome)},
+        {"greeting", without_prefix(encode_greeting({96, {4096, 262144}, {}})),
+         greeting_again(decode_greeting, encode_greeting)},
+        {"welcome", without_prefix(encode_welcome({0, 0, {4096, 262144}, {}})),
+         greeting_again(decode_welcome, encode_welcome)},
         {"confirmation", without_prefix(encode_confirmation({8, 1U << 20U, {}})),
          greeting_again(decode_confirmation, encode_confirmation)},
     };

@@ -17,7 +17,8 @@ TEST(wire, every_message_round_trips) {
         const auto again = sample.again(view_of(sample.sample));
         ASSERT_TRUE(again) << sample.name << ": " << again.error().message();
         EXPECT_EQ(again->fields, sample.sample.fields) << sample.name;
-        EXPECT_TRUE(std::ranges::equal(joined(again->payload).view(), joined(sample.sample.payload).view())) << sample.name;
+        EXPECT_TRUE(std::ranges::equal(joined(again->payload).view(), joined(sample.sample.payload).view()))
+            << sample.name;
     }
 }
 
@@ -38,7 +39,8 @@ TEST(wire, cut_and_trailing_bytes_are_refused) {
 }
 
 TEST(wire, values_survive) {
-    const share_put put{sample_chunk(1), sample_ballot(), {2}, {}, sample_bytes(40), {sample_bytes(100), sample_bytes(30, 2)}};
+    const share_put put{
+        sample_chunk(1), sample_ballot(), {2}, {}, sample_bytes(40), {sample_bytes(100), sample_bytes(30, 2)}};
     const auto decoded = decode_put_request(view_of(encode_put_request(put)));
     ASSERT_TRUE(decoded);
     EXPECT_EQ(decoded->chunk, put.chunk);
@@ -114,7 +116,8 @@ TEST(wire, errors_travel_as_code_and_text) {
     const error decoded = decode_error(view_of(body));
     EXPECT_EQ(decoded.code, errc::no_space);
     EXPECT_EQ(decoded.text, "the store is full");
-    EXPECT_EQ(decode_error(view_of(encode_error(error(errc::busy, std::string(5000, 'x'))))).text.size(), error_text_size_max);
+    EXPECT_EQ(decode_error(view_of(encode_error(error(errc::busy, std::string(5000, 'x'))))).text.size(),
+              error_text_size_max);
     EXPECT_EQ(decode_error(view_of(encode_error(error(static_cast<errc>(999))))).code, errc::io_error);
     EXPECT_EQ(decode_error(body_view{}).code, errc::bad_format);
 }
@@ -144,7 +147,9 @@ TEST(wire, corpus_can_be_written) {
     std::uint8_t index = 0;
     for (const auto& sample : wire_samples()) {
         writer out;
-        out.put_be(index++).put_be(static_cast<std::uint16_t>(sample.sample.fields.size())).put_bytes(sample.sample.fields);
+        out.put_be(index++)
+            .put_be(static_cast<std::uint16_t>(sample.sample.fields.size()))
+            .put_bytes(sample.sample.fields);
         out.put_bytes(joined(sample.sample.payload).view());
         std::ofstream file(std::string(directory) + "/" + std::string(sample.name), std::ios::binary);
         file << as_text(out.view());
