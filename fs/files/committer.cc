@@ -160,8 +160,12 @@ task<> committer::wait(std::uint64_t ticket) {
     waiters_.push_back({ticket, answer});
     wake_.set();
     urgent_.set();
-    auto outcome = co_await answer->take();
-    co_return std::move(*outcome);
+    // Key or sites that do not come make the call fail, not hang; the bytes stay dirty, and the next call waits again (contract D1).
+    auto outcome = co_await answer->take(deadline_in_ms(key_wait_timeout_ms));
+    if (outcome) co_return std::move(*outcome);
+    std::erase_if(waiters_, [&](const waiter& one) { return one.answer == answer; });
+    const std::string reason = volume_.status().reason;
+    co_return fail(errc::timed_out, reason.empty() ? "the commit does not come to an end" : reason);
 }
 
 /// Answers who waits for this generation or an earlier one.

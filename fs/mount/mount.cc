@@ -106,8 +106,11 @@ class signal_watch {
 result<void> check_device() {
     const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (fd >= 0) {
+        struct stat at{};
+        const bool is_fuse = ::fstat(fd, &at) == 0 && S_ISCHR(at.st_mode) && at.st_rdev == makedev(10, 229);
         ::close(fd);
-        return {};
+        if (is_fuse) return {};
+        return fail(errc::not_found, "/dev/fuse is not the device of the fuse kernel module");
     }
     const int code = errno;
     if (code == ENOENT || code == ENODEV || code == ENXIO)

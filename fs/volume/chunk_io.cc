@@ -245,6 +245,16 @@ task<slice> chunk_io::read(piece_ref piece, std::uint32_t offset, std::uint32_t 
         job->ranges.push_back(range);
     }
     ++counters_.reads;
+    const deadline until = deadline_in_ms(request_timeout_ms);
+    for (;;) {
+        auto got = co_await try_read(job);
+        const bool may_pass = !got && got.error().code == errc::missing_shares;
+        if (!may_pass || members_.stopping || steady_clock::now() >= until) co_return got;
+        co_await sleep_for(retry_delay);  // a site that was restarted is being connected to again
+    }
+}
+
+task<slice> chunk_io::try_read(std::shared_ptr<read_job> job) {
     const std::vector<share_index> order = by_latency();
     fan_out<std::vector<slice>> calls(members_.executor);
     std::size_t asked = 0;
@@ -252,7 +262,7 @@ task<slice> chunk_io::read(piece_ref piece, std::uint32_t offset, std::uint32_t 
     const auto ask = [&] {
         const share_index site = order[asked++];
         usual_ms = std::max(usual_ms, members_.site(site).latency_ms);
-        calls.start(site.value, timed_get(site, piece.name.chunk, job->ranges));
+        calls.start(site.value, timed_get(site, job->piece.name.chunk, job->ranges));
     };
     while (asked < order.size() && asked < shape_.k()) ask();
     std::size_t good = 0;

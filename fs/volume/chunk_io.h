@@ -42,7 +42,8 @@ class chunk_io {
     void committed(const std::vector<chunk_id>& chunks);
 
     /// Bytes [offset, offset + size) of the piece, verified (metadata: any range of the payload, verified as a whole).
-    /// Asks the k fastest members, hedges after a while, names and avoids liars. Errors: missing_shares, bad_tag.
+    /// Asks the k fastest members, hedges after a while, names and avoids liars. While
+    /// fewer than k members answer it tries again, up to request_timeout_ms. Errors: missing_shares, bad_tag.
     task<slice> read(piece_ref piece, std::uint32_t offset, std::uint32_t size);
 
     /// Rebuilds the share of `target` from k members, checks it against the chunk's hashes and puts it there.
@@ -61,6 +62,7 @@ class chunk_io {
     task<> put_at_member(share_index site, std::shared_ptr<pending_chunk> chunk);
     task<> put_at_learner(share_index site, std::shared_ptr<pending_chunk> chunk);
     std::vector<share_index> by_latency() const;
+    task<slice> try_read(std::shared_ptr<read_job> job);
     task<std::vector<slice>> timed_get(share_index site, chunk_id chunk, std::vector<share_range> ranges);
     task<slice> open_answers(std::shared_ptr<read_job> job, std::map<std::size_t, result<std::vector<slice>>>& answers);
     struct fetched_whole;

@@ -17,6 +17,7 @@ check 'the view shrank' wait_for 30 bash -c "[ \"\$('$WARIFU' status '$DIR' --js
 check 'status says degraded' test "$("$WARIFU" status "$DIR" >/dev/null; echo $?)" = 4
 rm -r "$MNT/a/wide"
 rm -r "$WORK/a/wide"
+touch -r "$MNT/a" "$WORK/a"  # the folder itself changed at two times
 
 "$WARIFU" site start "$DIR" site3 || fail 'site start'
 check 'site3 is healed and a member again' wait_for 120 state_is site3 up
