@@ -170,8 +170,10 @@ class block_core : public std::enable_shared_from_this<block_core> {
 
     // recovery.cc
     task<> read_superblock();
+    task<> repair_superblock(std::vector<result<superblock>> copies);
     task<> replay();
     task<bool> apply_tail(decoded_batch batch);
+    void keep_tail_extents(const extent_list& used);
     task<bool> tail_record_is_good(const record_entry& entry);
     task<> start_serving(bool must_rewrite);
     result<void> make_space();
@@ -197,6 +199,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     bool checkpoint_wanted_ = false;
     std::uint64_t zeroed_logged_ = 0;  // what the log says of the zeroed end
     std::vector<dying_extents> dying_;
+    extent_list tail_extents_;  // recovery: what the last batch names
 
     std::uint64_t retiring_sectors_ = 0;  // of the chain that a checkpoint under way replaces
 

@@ -40,8 +40,9 @@ extent_list unshared(const extent_list& whole, extent_list other) {
     extent_list out;
     for (const extent& e : whole) {
         std::uint64_t at = e.first;
-        for (const extent& f : other) {
-            if (f.end() <= at || f.first >= e.end()) continue;
+        auto near = std::ranges::partition_point(other, [at](const extent& f) { return f.end() <= at; });
+        for (; near != other.end() && near->first < e.end(); ++near) {
+            const extent& f = *near;
             if (f.first > at) out.push_back(extent{at, static_cast<std::uint32_t>(f.first - at)});
             at = f.end();
         }

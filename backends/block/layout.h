@@ -31,7 +31,7 @@ extent_list part_of(const extent_list& whole, std::uint64_t first, std::uint64_t
 /// `extents` with neighbours joined; the order stays.
 extent_list joined(const extent_list& extents);
 
-/// What lies in `whole` and not in `other`.
+/// What lies in `whole` and not in `other`. REQUIRES: the extents of `other` do not overlap.
 extent_list unshared(const extent_list& whole, extent_list other);
 
 inline constexpr unsigned superblock_copy_count = 4;

@@ -20,6 +20,23 @@ task<> block_core::read_superblock() {
     CO_TRY(block_, choose_superblock(copies));
     if (block_.sector_count > disk_->sector_count())
         co_return fail(errc::bad_format, "the device is smaller than the store on it");
+    co_return co_await repair_superblock(std::move(copies));
+}
+
+/// Copies that lag behind, after a crash in an update, or are damaged: brought up to the chosen state before anything else.
+/// Otherwise two that lag could outvote a later update that a crash leaves half done, and point to a log that is gone.
+task<> block_core::repair_superblock(std::vector<result<superblock>> copies) {
+    bool any = false;
+    for (unsigned copy = 0; copy < superblock_copy_count; ++copy) {
+        if (copies[copy] && *copies[copy] == block_) continue;
+        any = true;
+        const buffer bytes = buffer::copy_of(encode_superblock(block_, copy));
+        std::vector<sector_output> list(1);
+        list[0].first = superblock_sector(copy);
+        list[0].from.push_back(bytes.view());
+        CO_TRY_VOID(co_await disk_->write(std::move(list)));
+    }
+    if (any) CO_TRY_VOID(co_await disk_->flush());
     co_return result<void>{};
 }
 
@@ -58,6 +75,10 @@ task<bool> block_core::apply_tail(decoded_batch batch) {
     bool whole = true;
     std::vector<volume_number> ended;  // volumes whose journal ends at a record that was dropped
     for (log_entry& entry : batch.entries) {
+        if (const auto* share = std::get_if<share_entry>(&entry))
+            tail_extents_.insert(tail_extents_.end(), share->extents.begin(), share->extents.end());
+        if (const auto* record = std::get_if<record_entry>(&entry))
+            tail_extents_.insert(tail_extents_.end(), record->extents.begin(), record->extents.end());
         if (const auto* share = std::get_if<share_entry>(&entry)) {
             const auto volume = index_.by_number(share->volume);
             auto placed = std::make_shared<placed_share>();
@@ -110,9 +131,25 @@ extent_list block_core::used_extents() const {
     return used;
 }
 
+/// A later entry of the last batch may have taken the place of an earlier one. The bytes of both stay until another batch is
+/// durable: after one more crash the same batch is judged by them again.
+void block_core::keep_tail_extents(const extent_list& used) {
+    extent_list kept;
+    for (const extent& e : std::exchange(tail_extents_, {}))
+        for (const extent& part : unshared(unshared({e}, used), kept)) kept.push_back(part);
+    if (!kept.empty()) {
+        dying_extents one;
+        one.extents = std::move(kept);
+        pending_->freed.push_back(std::move(one));
+    }
+}
+
 result<void> block_core::make_space() {
     const std::uint64_t zeroed_end = std::max(block_.zeroed_end, index_.zeroed_end());
-    TRY(space_, space::make(block_.sector_count, zeroed_end, used_extents(), block_.free_is_clean));
+    extent_list used = used_extents();
+    keep_tail_extents(used);
+    for (const dying_extents& one : pending_->freed) used.insert(used.end(), one.extents.begin(), one.extents.end());
+    TRY(space_, space::make(block_.sector_count, zeroed_end, std::move(used), block_.free_is_clean));
     zeroed_logged_ = space_.zeroed_end();
     return {};
 }

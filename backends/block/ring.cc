@@ -67,7 +67,9 @@ result<void> ring::set_up() {
 
 ring::~ring() {
     WARIFU_ASSERT(in_flight_ == 0);
-    if (is_set_up_) io_uring_queue_exit(&ring_);
+    if (!is_set_up_) return;
+    io_uring_unregister_files(&ring_);  // now: a ring's own end comes some time after, and would hold the file till then
+    io_uring_queue_exit(&ring_);
 }
 
 task<> ring::run(std::vector<transfer> transfers) {

@@ -146,7 +146,7 @@ std::optional<extent> space::take_raw(std::uint32_t count_max) {
     if (count == 0) return std::nullopt;
     const extent out{zeroed_end_, static_cast<std::uint32_t>(count)};
     zeroed_end_ += count;
-    erasing_ += count;
+    opening_ += count;
     return out;
 }
 
@@ -156,8 +156,14 @@ void space::add_clean(extent erased) {
     clean_.add(erased);
 }
 
+void space::add_opened(extent zeroed) {
+    WARIFU_ASSERT(opening_ >= zeroed.count);
+    opening_ -= zeroed.count;
+    clean_.add(zeroed);
+}
+
 std::uint64_t space::free_count() const {
-    return clean_.count() + unclean_count() + raw_count();
+    return clean_.count() + unclean_count() + opening_ + raw_count();
 }
 
 }  // namespace warifu

@@ -55,6 +55,7 @@ class space {
     std::optional<extent> take_suspect(std::uint32_t count_max) { return to_erase(suspect_.take_lowest(count_max)); }
     std::optional<extent> take_raw(std::uint32_t count_max);
     void add_clean(extent erased);
+    void add_opened(extent zeroed);  // what take_raw gave
 
     std::uint64_t free_count() const;  // all kinds, and what is being erased
     std::uint64_t clean_count() const { return clean_.count(); }
@@ -72,6 +73,7 @@ class space {
     std::uint64_t sector_count_ = 0;
     std::uint64_t zeroed_end_ = 0;
     std::uint64_t erasing_ = 0;
+    std::uint64_t opening_ = 0;
     free_runs clean_;
     free_runs dirty_;
     free_runs suspect_;

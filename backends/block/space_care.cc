@@ -139,7 +139,10 @@ task<bool> block_core::erase_step() {
     } else if (!closing_ && space_.clean_count() * sector_size < options_.zero_ahead) {
         const auto step = std::max<std::uint64_t>(space_.total() / 64, block_.segment_sectors);
         where = space_.take_raw(static_cast<std::uint32_t>(std::min<std::uint64_t>(step, raw_step_sectors)));
-        if (where) done = co_await open_raw(*where);
+        if (!where) co_return false;
+        if ((done = co_await open_raw(*where))) space_.add_opened(*where);
+        if (!done) count_media_error();
+        co_return true;
     }
     if (!where) co_return false;
     if (!done) {
