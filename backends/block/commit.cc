@@ -116,6 +116,7 @@ void block_core::finish(commit_batch& batch, bool good) {
         one.volume->promised_durable = std::max(one.volume->promised_durable, one.value);
     for (auto& one : batch.freed) dying_.push_back(std::move(one));
     batch.freed.clear();
+    if (!batch.freed_later.empty()) pending_->requested = true;  // they should not wait for somebody else's commit
     for (auto& one : batch.freed_later) pending_->freed.push_back(std::move(one));
     batch.freed_later.clear();
     collect_dying();

@@ -361,7 +361,7 @@ TEST(block_store_crash, every_disk_that_a_crash_may_leave_shows_what_was_answere
         return;
     }
     const char* wanted = std::getenv("WARIFU_CRASH_RUNS");
-    const std::uint64_t runs = wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 250;
+    const std::uint64_t runs = wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 200;
     std::random_device device;
     const std::uint64_t base = device();
     RecordProperty("first_seed", std::to_string(base));

@@ -173,6 +173,7 @@ task<> block_core::start_serving(bool must_rewrite) {
         CO_TRY_VOID(co_await write_superblock());
     }
     serving_ = true;
+    if (!pending_->freed.empty()) request_commit();
     kick_eraser();
     co_return result<void>{};
 }
