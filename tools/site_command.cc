@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "tools/cli.h"
 #include "tools/control.h"
@@ -98,11 +99,26 @@ result<std::pair<deployment, site_config>> find_part(const part_arguments& given
     return std::pair(std::move(where), std::move(site));
 }
 
+constexpr std::uint32_t notice_ms = 10'000;
+
+/// Returns when the mount, if there is one, counts the site as down: what is done next finds the view as it will be.
+void wait_until_noticed(const deployment& where, const std::string& name) {
+    const deadline until = deadline_in_ms(notice_ms);
+    while (steady_clock::now() < until) {
+        const auto told = ask_control(where.volume.run / "mount.sock", "status", std::chrono::seconds(2));
+        if (!told || !told->contains("sites")) return;
+        for (const auto& site : (*told)["sites"])
+            if (site.value("name", "") == name && site.value("state", "") == "down") return;
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+}
+
 result<int> stop(const part_arguments& given) {
     TRY(const auto found, find_part(given));
     TRY(const auto lock, file_lock::take(found.first.layout.lock_file(), deadline_in_ms(60'000)));
     TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::server, patience));
     if (given.keyd) TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::keyd, patience));
+    wait_until_noticed(found.first, given.name);
     return exit_ok;
 }
 
@@ -121,6 +137,7 @@ result<int> wipe(const part_arguments& given) {
     TRY(const auto found, find_part(given));
     TRY(const auto lock, file_lock::take(found.first.layout.lock_file(), deadline_in_ms(60'000)));
     TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::server, patience));
+    wait_until_noticed(found.first, given.name);
     TRY_VOID(wipe_store(found.second));
     fmt::print("{}: the store of {} is empty and a stranger to the volume; 'warifu site start' has it rebuilt\n",
                given.directory.string(), given.name);

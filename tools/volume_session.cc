@@ -102,6 +102,8 @@ task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& cor
         co_return fail(std::move(opened).error());
     }
     session->volume_ = std::move(*opened);
+    for (const auto& one : session->members_)
+        if (one.store) one.store->on_change([opened_volume = session->volume_.get()](bool) { opened_volume->site_changed(); });
     co_return session;
 }
 
@@ -150,6 +152,8 @@ awaitable<void> volume_session::disconnect() {
 }
 
 task<> volume_session::close() {
+    for (const auto& one : members_)
+        if (one.store) one.store->on_change({});
     auto closed = co_await volume_->close();
     volume_.reset();
     co_await disconnect();

@@ -16,6 +16,22 @@ constexpr auto lie_avoid_time = std::chrono::seconds(60);
 constexpr std::size_t metadata_piece_size_aim = 32U << 10U;
 constexpr std::size_t worker_size_min = 64U << 10U;  // smaller reads are reconstructed on the core thread
 
+/// Counts what passes.
+class counted_source final : public random_source {
+  public:
+    counted_source(random_source& inner, std::atomic<std::uint64_t>& count) : inner_(inner), count_(count) {}
+    claim strength() const override { return inner_.strength(); }
+    result<void> begin_chunk() override { return inner_.begin_chunk(); }
+    result<void> fill(bytes_span out) override {
+        count_ += out.size();
+        return inner_.fill(out);
+    }
+
+  private:
+    random_source& inner_;
+    std::atomic<std::uint64_t>& count_;
+};
+
 }  // namespace
 
 struct chunk_io::pending_chunk {
@@ -51,14 +67,21 @@ result<chunk_io::keys_ref> chunk_io::keys_of(const ballot& epoch) const {
     return found->second;
 }
 
+chunk_io_counters chunk_io::counters() const {
+    chunk_io_counters now = counters_;
+    now.random_bytes = random_bytes_;
+    return now;
+}
+
 /// Any thread.
 result<std::shared_ptr<chunk_io::pending_chunk>> chunk_io::split(chunk_id id, chunk_kind kind,
                                                                  const std::vector<slice>& pieces) const {
     TRY(const keys_ref keys, keys_of(id.epoch));
     std::vector<bytes_view> views;
     for (const slice& piece : pieces) views.push_back(piece.view());
-    const auto random = random_();
-    TRY(std::vector<chunk_share> shares, split_chunk(shape_, *keys, volume_, id, kind, views, *random));
+    const auto source = random_();
+    counted_source random(*source, random_bytes_);
+    TRY(std::vector<chunk_share> shares, split_chunk(shape_, *keys, volume_, id, kind, views, random));
     auto pending = std::make_shared<pending_chunk>();
     pending->id = id;
     for (std::size_t i = 0; i < shares.size(); ++i) {

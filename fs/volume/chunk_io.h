@@ -3,6 +3,7 @@
 //
 // Core thread unless said. Splitting and reconstruction run on the worker pool.
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -51,7 +52,7 @@ class chunk_io {
     task<> heal_chunk(share_index target, chunk_id id, chunk_kind kind);
 
     const scheme& sharing() const { return shape_; }
-    chunk_io_counters counters() const { return counters_; }
+    chunk_io_counters counters() const;
 
   private:
     struct pending_chunk;
@@ -83,6 +84,7 @@ class chunk_io {
     std::list<std::shared_ptr<pending_chunk>> kept_;  // put everywhere, oldest first
     std::size_t kept_size_ = 0;                       // bytes of shares
     chunk_io_counters counters_;
+    mutable std::atomic<std::uint64_t> random_bytes_ = 0;  // drawn for chunks, by all threads
 };
 
 }  // namespace warifu

@@ -39,6 +39,7 @@ bool membership::drop(share_index index, const std::string& why) {
 void membership::admit(share_index index) {
     site_link& link = site(index);
     link.role = site_role::member;
+    link.silent_beats = 0;
     link.reason.clear();
     if (!current.has(index)) {
         view_member member;

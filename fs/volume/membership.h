@@ -30,6 +30,7 @@ struct site_link {
     incarnation_id incarnation{};
     bool attached = false;  // a learner that holds the journal since its last snapshot and follows it
     bool missed = false;    // a learner that failed to take a put since its last healing pass
+    int silent_beats = 0;   // heartbeats in a row that it did not answer
     std::string reason;     // why it is not a member
     std::uint64_t capacity = 0, free = 0;
     std::uint64_t heal_done = 0, heal_total = 0;

@@ -22,36 +22,57 @@ awaitable<bool> volume_impl::pause(steady_clock::duration duration) {
 }
 
 awaitable<void> volume_impl::heartbeat_loop() {
-    std::map<share_index, int> silent;
-    do {
-        fan_out<void> calls(members_.executor);
-        fan_out<store_state> states(members_.executor);
-        for (const site_link& link : members_.sites) {
-            if (link.role == site_role::down) continue;
-            calls.start(link.index.value, link.store->heartbeat(members_.authority, identity_));
-            states.start(link.index.value, link.store->state());
-        }
-        co_await calls.wait_all();
-        co_await states.wait_all();
-        for (auto& [site, state] : states.done()) {
-            if (!state) continue;
-            members_.sites[site].capacity = state->capacity;
-            members_.sites[site].free = state->free;
-        }
-        for (auto& [site, answer] : calls.done()) {
-            site_link& link = members_.sites[site];
-            if (answer) {
-                silent[link.index] = 0;
-            } else if (answer.error().code == errc::stale_epoch) {
-                members_.lose_authority("another writer took over the volume (" + link.name + ")");
-            } else if (link.role == site_role::member && ++silent[link.index] >= silent_beats_max) {
-                members_.drop(link.index, answer.error().message());
-                silent[link.index] = 0;
-            }
-        }
+    while (!stop_.is_set()) {
+        beat_now_.reset();
+        const bool all_answer = co_await beat();
         co_await write_view_if_dirty();
         publish_status();
-    } while (co_await pause(std::chrono::milliseconds(heartbeat_interval_ms)));
+        const auto interval = all_answer ? heartbeat_interval_ms : site_return_interval_ms;
+        co_await beat_now_.wait(deadline_in_ms(interval));
+    }
+}
+
+/// One heartbeat to every site that is not down; false when a member did not answer.
+awaitable<bool> volume_impl::beat() {
+    fan_out<void> beats(members_.executor);
+    fan_out<store_state> states(members_.executor);
+    for (const site_link& link : members_.sites) {
+        if (link.role == site_role::down) continue;
+        beats.start(link.index.value, link.store->heartbeat(members_.authority, identity_));
+        states.start(link.index.value, link.store->state());
+    }
+    co_await beats.wait_all();
+    co_await states.wait_all();
+    bool all_answer = true;
+    for (auto& [site, answer] : beats.done()) {
+        site_link& link = members_.sites[site];
+        const auto& state = states.done().at(site);
+        if (state) {
+            link.capacity = state->capacity;
+            link.free = state->free;
+        }
+        if (link.role == site_role::member) judge_member(link, answer, state ? &*state : nullptr);
+        all_answer = all_answer && link.silent_beats == 0;
+    }
+    co_return all_answer;
+}
+
+/// A member that falls silent, or comes back with another store than the view knows, leaves the view.
+void volume_impl::judge_member(site_link& link, const result<void>& beat, const store_state* state) {
+    if (state != nullptr && state->incarnation != link.incarnation) {
+        link.silent_beats = silent_beats_max;
+        link.reason = "its store is not the one that the volume knows";
+        members_.drop(link.index, link.reason);
+    } else if (beat && state != nullptr) {
+        link.silent_beats = 0;
+        return;
+    } else if (!beat && beat.error().code == errc::stale_epoch) {
+        members_.lose_authority("another writer took over the volume (" + link.name + ")");
+    } else {
+        link.reason = beat ? "it does not tell its state" : beat.error().message();
+        if (++link.silent_beats >= silent_beats_max) members_.drop(link.index, link.reason);
+    }
+    if (link.role == site_role::down) link.silent_beats = 0;
 }
 
 /// Tells the sites that this writer is gone: the next one need not wait for its heartbeats to grow old.

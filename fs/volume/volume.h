@@ -133,6 +133,9 @@ class volume {
     /// site): the owner then captures and commits soon. Set once, before the first commit.
     virtual void set_commit_wanted(std::function<void()> ask) = 0;
 
+    /// A connection to a site came or went: look at the sites now rather than at the next heartbeat.
+    virtual void site_changed() {}
+
     /// Stops background work (heal, reaper, heartbeat) and closes RocksDB. What was not committed is lost: commit first.
     virtual task<> close() = 0;
 };

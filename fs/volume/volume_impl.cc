@@ -29,7 +29,8 @@ volume_impl::volume_impl(asio::io_context& core, volume_options options, scheme 
       identity_(this_writer()),
       snapshot_done_(core.get_executor()),
       loops_done_(core.get_executor()),
-      stop_(core.get_executor()) {}
+      stop_(core.get_executor()),
+      beat_now_(core.get_executor()) {}
 
 volume_impl::~volume_impl() {
     pool_.join();
@@ -240,7 +241,7 @@ void volume_impl::publish_status() {
     for (const site_link& link : members_.sites) {
         volume_status::site s;
         s.name = link.name;
-        s.role = link.role;
+        s.role = link.role == site_role::member && link.silent_beats > 0 ? site_role::down : link.role;
         s.capacity = link.capacity;
         s.free = link.free;
         s.heal_done = link.heal_done;
@@ -289,6 +290,7 @@ void volume_impl::start_upkeep() {
 task<> volume_impl::close() {
     if (std::exchange(closed_, true)) co_return result<void>();
     stop_.set();
+    beat_now_.set();
     members_.stopping = true;
     while (loops_ > 0) {
         loops_done_.reset();

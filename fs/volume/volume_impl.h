@@ -55,6 +55,7 @@ class volume_impl final : public volume, public table_chunk_io {
         commit_wanted_ = ask;
         chunks_.commit_wanted = std::move(ask);
     }
+    void site_changed() override { beat_now_.set(); }
     task<> close() override;
 
   private:
@@ -91,6 +92,8 @@ class volume_impl final : public volume, public table_chunk_io {
 
     // upkeep.cc
     awaitable<void> heartbeat_loop();
+    awaitable<bool> beat();
+    void judge_member(site_link& link, const result<void>& beat, const store_state* state);
     awaitable<void> write_view_if_dirty();
     awaitable<void> say_goodbye();
     awaitable<void> return_loop();
@@ -149,6 +152,7 @@ class volume_impl final : public volume, public table_chunk_io {
     std::size_t loops_ = 0;
     event loops_done_;
     event stop_;
+    event beat_now_;
     bool closed_ = false;
     std::uint64_t snapshots_ = 0;
     std::string disputed_;
