@@ -1,12 +1,12 @@
 #pragma once
-// What every share_store must do, sentence by sentence of share_store.h. A store's test includes this header in one file and
-// instantiates the suite with a way to make the store:
+// What every share_store must do, sentence by sentence of share_store.h. A store's test includes this header in one
+// file and instantiates the suite with a way to make the store:
 //
-//     INSTANTIATE_TEST_SUITE_P(memory, share_store_conformance, testing::Values(conformance_case{"memory", make_memory}));
-
-#include <gtest/gtest.h>
+//     INSTANTIATE_TEST_SUITE_P(memory, share_store_conformance, testing::Values(conformance_case{"memory",
+//     make_memory}));
 
 #include <functional>
+#include <gtest/gtest.h>
 #include <memory>
 #include <string>
 
@@ -17,7 +17,8 @@
 
 namespace warifu {
 
-/// One store under test. `reopen` is a crash of the store's process without a clean stop: what was durable is there after it.
+/// One store under test. `reopen` is a crash of the store's process without a clean stop: what was durable is there
+/// after it.
 class store_harness {
   public:
     virtual ~store_harness() = default;

@@ -1,18 +1,19 @@
 #pragma once
-// The interface of everything that holds the shares of one volume at one site: the memory store (reference), the sector store
-// (disk), the remote store (a share server behind a one-time-pad channel). Every implementation passes
+// The interface of everything that holds the shares of one volume at one site: the memory store (reference), the sector
+// store (disk), the remote store (a share server behind a one-time-pad channel). Every implementation passes
 // backends/conformance.h.
 //
-// A store keeps, for one volume: shares of immutable chunks, the shares of the journal's records, one promised ballot, and
-// (volatile) the last heartbeat, reservations and pins. It knows nothing of k, n or what bytes mean: a put carries a *side*
-// (tags and hashes) and *pieces* that can be removed apart, all of them opaque.
+// A store keeps, for one volume: shares of immutable chunks, the shares of the journal's records, one promised ballot,
+// and (volatile) the last heartbeat, reservations and pins. It knows nothing of k, n or what bytes mean: a put carries
+// a *side* (tags and hashes) and *pieces* that can be removed apart, all of them opaque.
 //
-// Fencing: every request that changes something carries `authority`, the writer's ballot. A store refuses an authority below
-// the promised ballot with stale_epoch, for good. Equal is accepted; a higher one must be promised first (also stale_epoch).
+// Fencing: every request that changes something carries `authority`, the writer's ballot. A store refuses an authority
+// below the promised ballot with stale_epoch, for good. Equal is accepted; a higher one must be promised first (also
+// stale_epoch).
 //
-// Durability: put and remove are volatile until the next successful append, promise or sync returns. append covers every put
-// of the same store that was answered before it was sent. After a crash a store shows a prefix of the appends that contains
-// every one that was answered, and a record is there only if all chunks that it names are there and good.
+// Durability: put and remove are volatile until the next successful append, promise or sync returns. append covers
+// every put of the same store that was answered before it was sent. After a crash a store shows a prefix of the appends
+// that contains every one that was answered, and a record is there only if all chunks that it names are there and good.
 //
 // Thread: an instance belongs to one core thread; calls return within the request time-out with a value or an error.
 
@@ -57,8 +58,8 @@ struct share_description {
     bool operator==(const share_description&) const = default;
 };
 
-/// Pieces of a chunk to forget, with the ranges of its side that belong to them. Removing the last piece removes the chunk;
-/// `pieces` empty means the whole chunk.
+/// Pieces of a chunk to forget, with the ranges of its side that belong to them. Removing the last piece removes the
+/// chunk; `pieces` empty means the whole chunk.
 struct share_removal {
     chunk_id chunk;
     std::vector<std::uint32_t> pieces;
@@ -88,8 +89,8 @@ struct journal_span {
 
 /// Who writes: enough for a newcomer on the same machine to see that the process is dead.
 struct writer_identity {
-    std::string machine;   // /etc/machine-id or the host name
-    std::string boot;      // /proc/sys/kernel/random/boot_id
+    std::string machine;  // /etc/machine-id or the host name
+    std::string boot;     // /proc/sys/kernel/random/boot_id
     std::uint64_t pid = 0;
     std::uint64_t start = 0;  // process start time, /proc/PID/stat field 22
     bool operator==(const writer_identity&) const = default;
@@ -116,8 +117,8 @@ class share_store {
 
     virtual task<store_state> state() = 0;
 
-    /// Sets aside room for `size` more bytes of shares; puts through this instance draw on it. Volatile; dropped with the
-    /// instance. Errors: no_space.
+    /// Sets aside room for `size` more bytes of shares; puts through this instance draw on it. Volatile; dropped with
+    /// the instance. Errors: no_space.
     virtual task<> reserve(ballot authority, std::uint64_t size) = 0;
 
     /// Stores a share. A second put of the same chunk with the same bytes succeeds; other bytes: conflict.
@@ -137,10 +138,11 @@ class share_store {
     virtual task<std::vector<chunk_id>> list(chunk_id after, std::uint32_t count) = 0;
 
     /// Adds a record and makes it, and every put answered before, durable with one flush.
-    /// sequence = last + 1: added. sequence <= last: the same (epoch, sequence) with the same bytes succeeds and changes nothing,
-    /// with other bytes it is a conflict; another epoch there: an authority greater than that record's epoch replaces the record and
-    /// drops all after it (a recovering writer decides what the tail was), any other authority is stale_epoch.
-    /// sequence > last + 1 without restart: conflict. A named chunk that is not here: not_found.
+    /// sequence = last + 1: added. sequence <= last: the same (epoch, sequence) with the same bytes succeeds and
+    /// changes nothing, with other bytes it is a conflict; another epoch there: an authority greater than that record's
+    /// epoch replaces the record and drops all after it (a recovering writer decides what the tail was), any other
+    /// authority is stale_epoch. sequence > last + 1 without restart: conflict. A named chunk that is not here:
+    /// not_found.
     virtual task<> append(append_request request) = 0;
 
     /// Records from `from` on, ascending, as many as fit in about `size_max` bytes but at least one if there is one.

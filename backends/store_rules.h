@@ -1,6 +1,6 @@
 #pragma once
-// The rules of share_store.h that every local store follows, as pure functions: what is a legal request, and what an append
-// does to a journal. The stores differ in where the bytes are, not in what these say.
+// The rules of share_store.h that every local store follows, as pure functions: what is a legal request, and what an
+// append does to a journal. The stores differ in where the bytes are, not in what these say.
 
 #include <algorithm>
 #include <limits>
@@ -10,8 +10,8 @@
 
 namespace warifu {
 
-/// The bytes that a share takes from a store's free space at most: its head (with piece table, checksums and side) and each
-/// piece rounded up to sectors. Reservations are counted in the same measure.
+/// The bytes that a share takes from a store's free space at most: its head (with piece table, checksums and side) and
+/// each piece rounded up to sectors. Reservations are counted in the same measure.
 inline std::uint64_t share_footprint(std::uint64_t side_size, const std::vector<slice>& pieces) {
     std::uint64_t sectors = 0;
     for (const slice& piece : pieces) sectors += divide_up(piece.size(), sector_size);
@@ -22,7 +22,8 @@ inline std::uint64_t share_footprint(std::uint64_t side_size, const std::vector<
 /// Equal is accepted; lower was fenced, higher must be promised first.
 inline result<void> check_authority(ballot authority, ballot promised) {
     if (authority == promised) return {};
-    return fail(errc::stale_epoch, authority < promised ? "a greater ballot is promised" : "this ballot is not promised");
+    return fail(errc::stale_epoch,
+                authority < promised ? "a greater ballot is promised" : "this ballot is not promised");
 }
 
 inline result<void> check_put(const share_put& share) {
@@ -34,7 +35,8 @@ inline result<void> check_put(const share_put& share) {
         if (piece.empty()) return fail(errc::bad_argument, "a piece is empty");
         size += piece.size();
     }
-    if (size > share_size_max || share.side.size() > share_side_size_max) return fail(errc::too_large, "share too large");
+    if (size > share_size_max || share.side.size() > share_side_size_max)
+        return fail(errc::too_large, "share too large");
     return {};
 }
 
@@ -48,7 +50,8 @@ inline result<void> check_ranges(const share_description& share, const std::vect
             part_size = share.piece_sizes[range.part];
             if (part_size == 0) return fail(errc::not_found, "this piece was removed");
         }
-        if (std::uint64_t{range.offset} + range.size > part_size) return fail(errc::bad_argument, "range outside of its part");
+        if (std::uint64_t{range.offset} + range.size > part_size)
+            return fail(errc::bad_argument, "range outside of its part");
         total += range.size;
     }
     if (total > get_size_max) return fail(errc::too_large, "ranges too large");
@@ -84,7 +87,8 @@ enum class append_verdict : std::uint8_t {
 };
 
 /// `span` is the journal now; `held` the epoch of its record at the request's sequence, if it has one.
-/// With restart and equal bytes (compare), the records before it go and those after it stay: a late repeat loses nothing.
+/// With restart and equal bytes (compare), the records before it go and those after it stay: a late repeat loses
+/// nothing.
 inline result<append_verdict> decide_append(const journal_span& span, std::optional<ballot> held,
                                             const append_request& request) {
     const journal_entry& entry = request.entry;

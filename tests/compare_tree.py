@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""compare_tree.py A B: exit 0 when both trees are equal: names, types, content, sizes, modes, owners, modification times in
+"""compare_tree.py A B: exit 0 when both trees are equal: names, types, content, sizes, modes, owners, modification
+times in
 nanoseconds, hard links, symbolic links, extended attributes, device numbers. Prints the first differences otherwise.
 --no-directory-times leaves out the times of directories."""
 import os

@@ -1,4 +1,5 @@
-# Shared by the end-to-end scripts: a deployment in a temporary directory that is taken down whatever happens. Only what a
+# Shared by the end-to-end scripts: a deployment in a temporary directory that is taken down whatever happens. Only
+# what a
 # script started itself is ever signalled, by pid and start time.
 #
 #   . "$(dirname "$0")/../lib.sh"
@@ -77,7 +78,8 @@ check() {
     shift
     if "$@"; then echo "ok: $what"; else fail "$what ($*)"; fi
 }
-# refuses CODE PATTERN COMMAND...: the command must exit with CODE and print exactly one line on standard error that matches.
+# refuses CODE PATTERN COMMAND...: the command must exit with CODE and print exactly one line on standard error that
+# matches.
 refuses() {
     local code=$1 pattern=$2 got
     shift 2
@@ -115,7 +117,8 @@ wait_for() {
 state_is() { [ "$(field ".sites[] | select(.name == \"$1\") | .state")" = "$2" ]; }
 same_tree() { python3 "$here/compare_tree.py" "$@"; }
 
-# genome_data DIRECTORY: a genome (ref.fa) and paired reads (r1.fq, r2.fq): bowtie2-examples, or made up where a slim system
+# genome_data DIRECTORY: a genome (ref.fa) and paired reads (r1.fq, r2.fq): bowtie2-examples, or made up where a slim
+# system
 # left the documents out.
 genome_data() {
     local examples=/usr/share/doc/bowtie2/examples
@@ -125,7 +128,8 @@ genome_data() {
         zcat $examples/reads/reads_1.fq.gz >"$1/r1.fq"
         zcat $examples/reads/reads_2.fq.gz >"$1/r2.fq"
     else
-        python3 -c "import random; random.seed(5); print(\">made\"); print(\"\".join(random.choices(\"ACGT\", k=48502)))" \
+        python3 -c "import random; random.seed(5)
+print(\">made\"); print(\"\".join(random.choices(\"ACGT\", k=48502)))" \
             >"$1/ref.fa"
         wgsim -S 7 -N 10000 "$1/ref.fa" "$1/r1.fq" "$1/r2.fq" >"$1/mutations"
     fi

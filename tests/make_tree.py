@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""make_tree.py DIRECTORY [SEED]: fills an empty directory with everything that a copy may get wrong: hard links, symbolic
-links, sparse files, extended attributes, odd names, odd modes and times, special files, empty and large files, deep and wide
+"""make_tree.py DIRECTORY [SEED]: fills an empty directory with everything that a copy may get wrong: hard links,
+symbolic
+links, sparse files, extended attributes, odd names, odd modes and times, special files, empty and large files, deep
+and wide
 directories. The same seed gives the same tree."""
 import os
 import random
@@ -15,7 +17,8 @@ def write(path, data):
 
 
 def odd_names(root, rng):
-    names = ["gen\u00f4me-\u5272\u7b26.fa", "with^caret", "new\nline", "blank name", "-dash", "quote'\"", "back\\slash", "tab\tname",
+    names = ["gen\u00f4me-\u5272\u7b26.fa", "with^caret", "new\nline", "blank name", "-dash", "quote'\"", "back\\slash",
+             "tab\tname",
              "x" * 255, "\u00e9" * 127, "..three", "*?[", "$HOME", "\x01control"]
     os.mkdir(os.path.join(root, "names"))
     for name in names:
@@ -120,7 +123,7 @@ def settle_times(root):
 
 
 def age(root):
-    """Old times for everything that is no directory or plain file: rsync leaves times alone that differ by less than a second."""
+    """Old times for all but directories and plain files: rsync leaves alone what differs by less than a second."""
     for base, folders, files in os.walk(root):
         for name in folders + files:
             path = os.path.join(base, name)

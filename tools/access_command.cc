@@ -1,8 +1,7 @@
 // warifu access grant|revoke|list: a site's access list.
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 
 #include "backends/server/share_server.h"
 #include "tools/cli.h"
@@ -47,7 +46,8 @@ void tell_server(const site_config& site) {
 result<int> change(const access_arguments& given, grant allowed) {
     TRY(const auto site, find(given));
     const auto bytes = uuid_from_text(given.volume);
-    if (!bytes) return fail(errc::bad_argument, fmt::format("volume {}: {}", given.volume.substr(0, 60), bytes.error().text));
+    if (!bytes)
+        return fail(errc::bad_argument, fmt::format("volume {}: {}", given.volume.substr(0, 60), bytes.error().text));
     if (!valid_site_name(given.site)) return fail(errc::bad_argument, "the site's name is not a site name");
     TRY(auto access, load_access_config(site.server.access));
     access.set(volume_id{*bytes}, given.site, allowed);
@@ -72,7 +72,8 @@ result<int> list(const access_arguments& given) {
 }
 
 void add_common(CLI::App* command, const std::shared_ptr<access_arguments>& given) {
-    command->add_option("SITE.JSON", given->site_file, "the site whose list it is (or a deployment directory, with --at)")
+    command
+        ->add_option("SITE.JSON", given->site_file, "the site whose list it is (or a deployment directory, with --at)")
         ->required();
     command->add_option("--at", given->at, "the site, when a deployment directory is given");
 }
@@ -80,13 +81,15 @@ void add_common(CLI::App* command, const std::shared_ptr<access_arguments>& give
 }  // namespace
 
 void add_access_commands(cli& c) {
-    auto* access = cli::command(c.app, "access", "Who may use a site's shares",
-                                "  warifu access grant /etc/warifu/site.json 6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10 site1 write\n"
-                                "  warifu access list /etc/warifu/site.json");
+    auto* access =
+        cli::command(c.app, "access", "Who may use a site's shares",
+                     "  warifu access grant /etc/warifu/site.json 6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10 site1 write\n"
+                     "  warifu access list /etc/warifu/site.json");
     access->require_subcommand(1);
     const auto given = std::make_shared<access_arguments>();
-    auto* granting = cli::command(*access, "grant", "Let another site read or write a volume's shares here",
-                                  "  warifu access grant /etc/warifu/site.json 6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10 site3 read");
+    auto* granting =
+        cli::command(*access, "grant", "Let another site read or write a volume's shares here",
+                     "  warifu access grant /etc/warifu/site.json 6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10 site3 read");
     add_common(granting, given);
     granting->add_option("VOLUME", given->volume, "the volume's id (in its volume.json)")->required();
     granting->add_option("SITE", given->site, "who gets access")->required();
@@ -95,13 +98,15 @@ void add_access_commands(cli& c) {
         TRY(const auto allowed, parse_grant(given->word));
         return change(*given, allowed);
     });
-    auto* revoking = cli::command(*access, "revoke", "Take a grant back; it counts at the next request",
-                                  "  warifu access revoke /etc/warifu/site.json 6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10 site3");
+    auto* revoking =
+        cli::command(*access, "revoke", "Take a grant back; it counts at the next request",
+                     "  warifu access revoke /etc/warifu/site.json 6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10 site3");
     add_common(revoking, given);
     revoking->add_option("VOLUME", given->volume, "the volume's id")->required();
     revoking->add_option("SITE", given->site, "who loses access")->required();
     c.run(revoking, [given] { return change(*given, grant::none); });
-    auto* listing = cli::command(*access, "list", "Show a site's access list", "  warifu access list /etc/warifu/site.json --json");
+    auto* listing =
+        cli::command(*access, "list", "Show a site's access list", "  warifu access list /etc/warifu/site.json --json");
     add_common(listing, given);
     listing->add_flag("--json", given->json, "as JSON");
     c.run(listing, [given] { return list(*given); });

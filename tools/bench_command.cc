@@ -1,12 +1,11 @@
 // warifu bench: DESIGN section 6's table, with the limits measured in the same run.
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <unistd.h>
 
 #include "tools/bench_work.h"
 #include "tools/cli.h"
@@ -45,7 +44,10 @@ struct usage {
 class bench_run {
   public:
     bench_run(deployment where, bench_sizes sizes, unsigned rounds)
-        : where_(std::move(where)), sizes_(sizes), rounds_(rounds), on_mount_(where_.layout.mount_point() / ".bench"),
+        : where_(std::move(where)),
+          sizes_(sizes),
+          rounds_(rounds),
+          on_mount_(where_.layout.mount_point() / ".bench"),
           on_disk_(where_.layout.root() / "run" / "bench") {}
 
     result<void> run() {
@@ -72,8 +74,10 @@ class bench_run {
         }
         TRY_VOID(make_small_files(on_disk_ / "source", sizes_.small_files));
         auto mounted = discard_mount::start(on_disk_ / "discard");
-        if (mounted) discard_ = std::move(*mounted);
-        else fmt::print(stderr, "warifu bench: no FUSE limit: {}\n", mounted.error().text);
+        if (mounted)
+            discard_ = std::move(*mounted);
+        else
+            fmt::print(stderr, "warifu bench: no FUSE limit: {}\n", mounted.error().text);
         say("warming memory up");
         // The first touch of memory is slow on some machines; it is no part of what is measured.
         TRY_VOID(bench_write(on_mount_, std::min<std::uint64_t>(sizes_.file, 256ULL << 20U)));
@@ -87,7 +91,8 @@ class bench_run {
             TRY_VOID(random_access());
             TRY_VOID(small_files());
             TRY(const double loopback, bench_loopback(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)));
-            loopback_.push_back(static_cast<double>(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)) / 1e6 / loopback);
+            loopback_.push_back(static_cast<double>(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)) / 1e6 /
+                                loopback);
         }
         TRY(const auto last, used());
         memory_peak_ = std::max(memory_peak_, last.memory_peak);
@@ -139,7 +144,8 @@ class bench_run {
     }
 
     result<void> small_files() {
-        const auto at = [this](row& rsync, std::vector<double> row::*column, const path_fs::path& directory) -> result<void> {
+        const auto at = [this](row& rsync, std::vector<double> row::* column,
+                               const path_fs::path& directory) -> result<void> {
             TRY(const double seconds, bench_rsync(on_disk_ / "source", directory));
             (rsync.*column).push_back(seconds);
             return {};
@@ -199,8 +205,8 @@ class bench_run {
     };
     costs cost(const usage& before, const usage& after) const {
         const auto bytes = static_cast<double>(sizes_.file);
-        return {static_cast<double>(after.pad - before.pad) / bytes, static_cast<double>(after.random - before.random) / bytes,
-                (after.cpu - before.cpu) / (bytes / 1e9)};
+        return {static_cast<double>(after.pad - before.pad) / bytes,
+                static_cast<double>(after.random - before.random) / bytes, (after.cpu - before.cpu) / (bytes / 1e9)};
     }
 
     void say(const std::string& text) const { fmt::print(stderr, "bench: {}\n", text); }
@@ -233,32 +239,37 @@ std::string bench_run::table() const {
     };
     std::vector<std::vector<std::string>> out = {{"WORK", "WARIFU", "DISK", "FUSE, DATA DISCARDED", "GOAL"}};
     for (const row* one : rows())
-        out.push_back({one->work, cell(one->mount, one->unit), cell(one->disk, one->unit), cell(one->discard, one->unit), one->goal});
+        out.push_back({one->work, cell(one->mount, one->unit), cell(one->disk, one->unit),
+                       cell(one->discard, one->unit), one->goal});
     out.push_back({"memory of the mount (peak)", size_text(memory_peak_), "", "", "<= 576 MiB"});
-    std::string text = fmt::format("{} file, {} small files, {} of {} sites, medians of {} rounds\n\n", size_text(sizes_.file),
-                                   sizes_.small_files, where_.volume.threshold, where_.volume.sites.size(), rounds_);
+    std::string text =
+        fmt::format("{} file, {} small files, {} of {} sites, medians of {} rounds\n\n", size_text(sizes_.file),
+                    sizes_.small_files, where_.volume.threshold, where_.volume.sites.size(), rounds_);
     text += table_text(out);
     text += fmt::format("\nloopback TCP, one connection: {:.0f} MB/s\n", median(loopback_));
-    text += fmt::format("write: {:.2f} pad bytes and {:.2f} random bytes per user byte, {:.2f} CPU seconds per GB\n", write_cost_.pad,
-                        write_cost_.random, write_cost_.cpu_per_gb);
-    text += fmt::format("read:  {:.2f} pad bytes per user byte, {:.2f} CPU seconds per GB (mount, share servers and keyds)\n",
-                        read_cost_.pad, read_cost_.cpu_per_gb);
+    text += fmt::format("write: {:.2f} pad bytes and {:.2f} random bytes per user byte, {:.2f} CPU seconds per GB\n",
+                        write_cost_.pad, write_cost_.random, write_cost_.cpu_per_gb);
+    text += fmt::format(
+        "read:  {:.2f} pad bytes per user byte, {:.2f} CPU seconds per GB (mount, share servers and keyds)\n",
+        read_cost_.pad, read_cost_.cpu_per_gb);
     const bool gluster = path_fs::exists("/usr/sbin/glusterd");
     text += gluster ? "GlusterFS is installed here, but this program does not drive it: not measured\n"
                     : "GlusterFS is not installed: not measured\n";
-    if (::geteuid() != 0) text += "the kernel's caches could not be dropped (only root may): the disk's reads are not cold\n";
+    if (::geteuid() != 0)
+        text += "the kernel's caches could not be dropped (only root may): the disk's reads are not cold\n";
     return text;
 }
 
 ordered_json bench_run::json() const {
     ordered_json out;
     for (const row* one : rows()) {
-        out["rows"].push_back({{"work", one->work},
-                               {"unit", one->unit},
-                               {"goal", one->goal},
-                               {"warifu", median(one->mount)},
-                               {"disk", median(one->disk)},
-                               {"fuse_discard", one->discard.empty() ? ordered_json() : ordered_json(median(one->discard))}});
+        out["rows"].push_back(
+            {{"work", one->work},
+             {"unit", one->unit},
+             {"goal", one->goal},
+             {"warifu", median(one->mount)},
+             {"disk", median(one->disk)},
+             {"fuse_discard", one->discard.empty() ? ordered_json() : ordered_json(median(one->discard))}});
     }
     out["loopback_mb_per_second"] = median(loopback_);
     out["memory_peak_bytes"] = memory_peak_;
@@ -272,11 +283,12 @@ ordered_json bench_run::json() const {
 }  // namespace
 
 void add_bench_command(cli& c) {
-    auto* command = cli::command(c.app, "bench", "Measure a deployment beside the limits of this machine",
-                                 "  warifu bench /srv/demo\n"
-                                 "  warifu bench /srv/demo --quick --json\n"
-                                 "Works in DIR/mnt/.bench and mounts anew before each cold read: nobody else should use it\n"
-                                 "meanwhile. Give it key for three times the file: 'warifu up DIR --pads 4G --pad-dir /dev/shm/p'.");
+    auto* command = cli::command(
+        c.app, "bench", "Measure a deployment beside the limits of this machine",
+        "  warifu bench /srv/demo\n"
+        "  warifu bench /srv/demo --quick --json\n"
+        "Works in DIR/mnt/.bench and mounts anew before each cold read: nobody else should use it\n"
+        "meanwhile. Give it key for three times the file: 'warifu up DIR --pads 4G --pad-dir /dev/shm/p'.");
     struct arguments {
         path_fs::path directory;
         bool quick = false, json = false;
@@ -289,10 +301,13 @@ void add_bench_command(cli& c) {
     command->add_flag("--json", given->json, "as JSON");
     c.run(command, [given]() -> result<int> {
         TRY(auto where, load_deployment(given->directory));
-        bench_run bench(std::move(where), given->quick ? bench_sizes::quick() : bench_sizes{}, given->quick ? 1 : given->rounds);
+        bench_run bench(std::move(where), given->quick ? bench_sizes::quick() : bench_sizes{},
+                        given->quick ? 1 : given->rounds);
         TRY_VOID(bench.run());
-        if (given->json) fmt::print("{}\n", bench.json().dump(2));
-        else fmt::print("{}", bench.table());
+        if (given->json)
+            fmt::print("{}\n", bench.json().dump(2));
+        else
+            fmt::print("{}", bench.table());
         return exit_ok;
     });
     add_discard_mount_command(c);

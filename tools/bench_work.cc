@@ -1,20 +1,19 @@
 #include "tools/bench_work.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <fstream>
+#include <netinet/in.h>
 #include <random>
 #include <sstream>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 #include "fs/base/buffer.h"
 #include "fs/base/clock.h"
@@ -104,7 +103,8 @@ result<double> bench_write(const path_fs::path& directory, std::uint64_t size) {
     TRY(const auto out, file::open(directory / "large", O_WRONLY | O_CREAT | O_TRUNC));
     const stop_watch watch;
     for (std::uint64_t at = 0; at < size; at += step_size)
-        TRY_VOID(write_whole(out, bytes.view(0, std::min<std::uint64_t>(step_size, size - at)), static_cast<off_t>(at)));
+        TRY_VOID(
+            write_whole(out, bytes.view(0, std::min<std::uint64_t>(step_size, size - at)), static_cast<off_t>(at)));
     if (::fsync(out.fd()) != 0) return out.failure("fsync");
     return watch.seconds();
 }
@@ -191,7 +191,8 @@ result<double> bench_command(const std::vector<std::string>& command) {
         ::_exit(127);
     }
     int status = 0;
-    if (pid < 0 || ::waitpid(pid, &status, 0) != pid) return fail(errc::io_error, fmt::format("{} does not run", command[0]));
+    if (pid < 0 || ::waitpid(pid, &status, 0) != pid)
+        return fail(errc::io_error, fmt::format("{} does not run", command[0]));
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         const bool missing = WIFEXITED(status) && WEXITSTATUS(status) == 127;
         return fail(errc::io_error, fmt::format("{} {}", command[0], missing ? "is not installed" : "failed"));

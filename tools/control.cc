@@ -1,13 +1,12 @@
 #include "tools/control.h"
 
+#include <cerrno>
+#include <cstring>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 
 #include "fs/async/wait.h"
 
@@ -170,7 +169,8 @@ errc code_from(const std::string& text) {
 
 }  // namespace
 
-result<std::unique_ptr<control_server>> control_server::listen(asio::io_context& core, const std::filesystem::path& socket,
+result<std::unique_ptr<control_server>> control_server::listen(asio::io_context& core,
+                                                               const std::filesystem::path& socket,
                                                                control_handler handler) {
     if (socket.string().size() >= sizeof sockaddr_un::sun_path)
         return fail(errc::too_large, fmt::format("{}: a Unix socket's path has at most 107 bytes", socket.string()));
@@ -196,7 +196,8 @@ result<ordered_json> ask_control(const std::filesystem::path& socket, const std:
     auto document = ordered_json::parse(*line, nullptr, false);
     if (!document.is_object()) return fail(errc::bad_format, fmt::format("{}: not an answer", socket.string()));
     if (document.contains("error") && document["error"].is_string()) {
-        const std::string text = document.contains("text") && document["text"].is_string() ? document["text"].get<std::string>() : "";
+        const std::string text =
+            document.contains("text") && document["text"].is_string() ? document["text"].get<std::string>() : "";
         return fail(code_from(document["error"].get<std::string>()), text);
     }
     return document;

@@ -24,8 +24,8 @@ class control_server {
     virtual ~control_server() = default;
 };
 
-/// Asks and waits. Any thread that is no core thread. Errors: unreachable (nobody listens), timed_out, bad_format, or what the
-/// other side said.
+/// Asks and waits. Any thread that is no core thread. Errors: unreachable (nobody listens), timed_out, bad_format, or
+/// what the other side said.
 result<nlohmann::ordered_json> ask_control(const std::filesystem::path& socket, const std::string& command,
                                            std::chrono::milliseconds timeout);
 

@@ -1,12 +1,11 @@
 #include "tools/daemon.h"
 
+#include <boost/asio/signal_set.hpp>
 #include <fmt/format.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
-
-#include <boost/asio/signal_set.hpp>
 
 #include "fs/base/harden.h"
 #include "tools/exit_code.h"
@@ -20,7 +19,8 @@ void add_daemon_options(CLI::App* command, daemon_options& options) {
 
 result<void> prepare_daemon(const daemon_options& options, std::string_view name) {
     TRY_VOID(harden_process());
-    auto logger = std::make_shared<spdlog::logger>(std::string(name), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto logger =
+        std::make_shared<spdlog::logger>(std::string(name), std::make_shared<spdlog::sinks::stderr_sink_mt>());
     logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %n: %v");
     logger->flush_on(spdlog::level::info);
     spdlog::set_default_logger(std::move(logger));
@@ -44,8 +44,8 @@ void forget_daemon(const daemon_options& options) {
 namespace {
 
 /// Two parameters by value that a coroutine needs beyond its caller's frame.
-awaitable<void> run_work(asio::io_context& core, const daemon_work& work, std::shared_ptr<event> stop, daemon_ready ready,
-                         result<void>& outcome, boost::asio::signal_set& signals) {
+awaitable<void> run_work(asio::io_context& core, const daemon_work& work, std::shared_ptr<event> stop,
+                         daemon_ready ready, result<void>& outcome, boost::asio::signal_set& signals) {
     outcome = co_await work(core, std::move(stop), std::move(ready));
     signals.cancel();
 }

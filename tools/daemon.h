@@ -1,6 +1,6 @@
 #pragma once
-// What every daemon of this program does around its own work: lock memory, write its pid file, log to standard error, say when
-// it is ready, stop in order on SIGTERM and SIGINT.
+// What every daemon of this program does around its own work: lock memory, write its pid file, log to standard error,
+// say when it is ready, stop in order on SIGTERM and SIGINT.
 
 #include <filesystem>
 #include <functional>
@@ -13,13 +13,14 @@
 namespace warifu {
 
 struct daemon_options {
-    int ready_fd = -1;              // from spawn()
+    int ready_fd = -1;               // from spawn()
     std::filesystem::path pid_file;  // empty: none
 };
 /// The options that spawn() and the deployment pass on; not shown by --help.
 void add_daemon_options(CLI::App* command, daemon_options& options);
 
-/// Hardening, log format, pid file. Call before anything secret is in memory. busy: the pid file names a process that runs.
+/// Hardening, log format, pid file. Call before anything secret is in memory. busy: the pid file names a process that
+/// runs.
 result<void> prepare_daemon(const daemon_options& options, std::string_view name);
 /// Removes the pid file if it is still ours.
 void forget_daemon(const daemon_options& options);

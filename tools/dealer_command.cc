@@ -45,8 +45,9 @@ result<int> run(const path_fs::path& directory, const daemon_options& daemon, re
 }  // namespace
 
 void add_dealer_command(cli& c) {
-    auto* command = cli::command(c.app, "dealer", "Deal simulated key to the sites of a deployment ('warifu up' starts it)",
-                                 "  warifu dealer /srv/demo");
+    auto* command =
+        cli::command(c.app, "dealer", "Deal simulated key to the sites of a deployment ('warifu up' starts it)",
+                     "  warifu dealer /srv/demo");
     struct arguments {
         path_fs::path directory;
         daemon_options daemon;

@@ -1,15 +1,14 @@
 #include "tools/deployment.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <cerrno>
+#include <cstring>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "fs/base/random.h"
 
@@ -79,8 +78,9 @@ bool is_deployment(const path_fs::path& root) {
 result<deployment> load_deployment(const path_fs::path& root) {
     deployment_layout layout(root);
     if (!is_deployment(root)) {
-        return fail(errc::not_found, fmt::format("{}: no deployment here (no run/deployment.json); 'warifu up {}' makes one",
-                                                 root.string(), root.string()));
+        return fail(errc::not_found,
+                    fmt::format("{}: no deployment here (no run/deployment.json); 'warifu up {}' makes one",
+                                root.string(), root.string()));
     }
     TRY(auto volume, load_volume_config(layout.volume_file()));
     TRY(const auto settings, load_deployment_config(layout.deployment_file()));
@@ -88,7 +88,8 @@ result<deployment> load_deployment(const path_fs::path& root) {
     for (const auto& name : volume.sites) {
         TRY(auto site, load_site_config(layout.site_file(name)));
         if (site.name != name)
-            return fail(errc::bad_format, fmt::format("{}: $.name: expected {}", layout.site_file(name).string(), name));
+            return fail(errc::bad_format,
+                        fmt::format("{}: $.name: expected {}", layout.site_file(name).string(), name));
         sites.push_back(std::move(site));
     }
     return deployment{std::move(layout), std::move(volume), settings, std::move(sites)};

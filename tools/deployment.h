@@ -5,8 +5,8 @@
 //   DIR/sites/siteX/{store,pads/,site.json,access.json,log}
 //   DIR/run/{volume.json,deployment.json,mount.pid,mount.sock,siteX.keyd.pid,siteX.server.pid,dealer.pid,...}
 //
-// Sockets lie in DIR/run unless its path is too long for a Unix socket (107 bytes): then in a directory of the user's run-time
-// directory (/run/user/UID) or the system's temporary folder, named after a hash of DIR.
+// Sockets lie in DIR/run unless its path is too long for a Unix socket (107 bytes): then in a directory of the user's
+// run-time directory (/run/user/UID) or the system's temporary folder, named after a hash of DIR.
 
 #include <filesystem>
 #include <optional>
@@ -31,7 +31,9 @@ class deployment_layout {
     std::filesystem::path pads(std::string_view name) const { return site(name) / "pads"; }
     std::filesystem::path log(std::string_view name) const { return site(name) / "log"; }
     std::filesystem::path keyd_pid(std::string_view name) const { return run() / (std::string(name) + ".keyd.pid"); }
-    std::filesystem::path server_pid(std::string_view name) const { return run() / (std::string(name) + ".server.pid"); }
+    std::filesystem::path server_pid(std::string_view name) const {
+        return run() / (std::string(name) + ".server.pid");
+    }
     std::filesystem::path mount_pid() const { return run() / "mount.pid"; }
     std::filesystem::path dealer_pid() const { return run() / "dealer.pid"; }
     std::filesystem::path volume_file() const { return run() / "volume.json"; }
@@ -68,7 +70,8 @@ struct volume_place {
     std::optional<deployment_layout> layout;  // of a deployment directory
 };
 result<volume_place> find_volume(const std::filesystem::path& config_or_directory);
-/// site.json of `site`: a path to a file, or the name of a site of the deployment; the volume's own when `site` is empty.
+/// site.json of `site`: a path to a file, or the name of a site of the deployment; the volume's own when `site` is
+/// empty.
 result<site_config> find_site(const volume_place& place, const std::string& site);
 
 /// `count` free TCP ports on loopback, outside the range that the kernel gives to outgoing connections.

@@ -61,7 +61,8 @@ discard_mount::~discard_mount() {
 }
 
 void add_discard_mount_command(cli& c) {
-    auto* command = cli::command(c.app, "discard-mount", "A mount that discards data (for bench)", "  warifu discard-mount /tmp/x");
+    auto* command =
+        cli::command(c.app, "discard-mount", "A mount that discards data (for bench)", "  warifu discard-mount /tmp/x");
     command->group("");
     struct arguments {
         path_fs::path path;

@@ -1,8 +1,7 @@
 // warifu key status|import|deal|audit.
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <iostream>
 #include <iterator>
 
@@ -69,10 +68,11 @@ void add_status(cli& c, CLI::App& key) {
 }
 
 void add_audit(cli& c, CLI::App& key) {
-    auto* command = cli::command(key, "audit", "Read the ledgers: was, or could, any byte be used twice?",
-                                 "  warifu key audit /srv/demo\n"
-                                 "  warifu key audit /mnt/site1/site.json /mnt/site2/site.json   both ends against each other\n"
-                                 "Exit codes: 0 clean; 4 findings; 1 a ledger could not be read.");
+    auto* command =
+        cli::command(key, "audit", "Read the ledgers: was, or could, any byte be used twice?",
+                     "  warifu key audit /srv/demo\n"
+                     "  warifu key audit /mnt/site1/site.json /mnt/site2/site.json   both ends against each other\n"
+                     "Exit codes: 0 clean; 4 findings; 1 a ledger could not be read.");
     const auto given = std::make_shared<places_arguments>();
     command->add_option("PLACE", given->places, "a deployment directory, site.json or volume.json")->required();
     command->add_flag("--json", given->json, "as JSON");
@@ -97,16 +97,17 @@ void add_import(cli& c, CLI::App& key) {
     command->add_option("FILE", given->files, "pad files")->required();
     c.run(command, [given]() -> result<int> {
         TRY(const auto site, load_site_config(given->site));
-        return exit_code_from(key_import(site.keyd.pads.string(), given->files, std::cout, std::cerr), exit_configuration,
-                              exit_failure);
+        return exit_code_from(key_import(site.keyd.pads.string(), given->files, std::cout, std::cerr),
+                              exit_configuration, exit_failure);
     });
 }
 
 void add_deal(cli& c, CLI::App& key) {
-    auto* command = cli::command(key, "deal", "Make simulated key for both ends of a link, as pad files for a courier",
-                                 "  warifu key deal site1 site2 --size 64M --count 4 --out /media/courier\n"
-                                 "Writes OUT/site1/*.pad and OUT/site2/*.pad: both directions, the same bytes for both ends.\n"
-                                 "A later delivery goes on where this one ended: --offset 256M.");
+    auto* command =
+        cli::command(key, "deal", "Make simulated key for both ends of a link, as pad files for a courier",
+                     "  warifu key deal site1 site2 --size 64M --count 4 --out /media/courier\n"
+                     "Writes OUT/site1/*.pad and OUT/site2/*.pad: both directions, the same bytes for both ends.\n"
+                     "A later delivery goes on where this one ended: --offset 256M.");
     struct arguments {
         std::string first, second, size = "64M", offset = "0";
         std::uint64_t count = 1;
@@ -121,7 +122,8 @@ void add_deal(cli& c, CLI::App& key) {
     command->add_option("--out", given->out, "directory for the files")->required();
     c.run(command, [given]() -> result<int> {
         for (const auto& name : {given->first, given->second})
-            if (!valid_site_name(name)) return fail(errc::bad_argument, fmt::format("'{}' is not a site name", name.substr(0, 80)));
+            if (!valid_site_name(name))
+                return fail(errc::bad_argument, fmt::format("'{}' is not a site name", name.substr(0, 80)));
         if (given->first == given->second) return fail(errc::bad_argument, "a link has two different ends");
         TRY(const auto size, parse_size(given->size));
         TRY(const auto offset, parse_size(given->offset));

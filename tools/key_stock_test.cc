@@ -34,7 +34,8 @@ TEST(key_stock, writing_needs_every_remote_member) {
 }
 
 TEST(mount_options, words_of_fstab_and_ours) {
-    const auto options = parse_mount_options({"ro,noatime,_netdev,x-systemd.automount", "takeover,,sync_close,defaults"});
+    const auto options =
+        parse_mount_options({"ro,noatime,_netdev,x-systemd.automount", "takeover,,sync_close,defaults"});
     ASSERT_TRUE(options);
     EXPECT_TRUE(options->read_only);
     EXPECT_TRUE(options->takeover);

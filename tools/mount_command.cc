@@ -1,11 +1,12 @@
 // warifu mount: opens a volume and serves it at a mount point.
 
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
-#include <unistd.h>
+#include "tools/mount_command.h"
 
 #include <boost/asio/thread_pool.hpp>
+#include <fmt/format.h>
 #include <fstream>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include "fs/files/file_system.h"
 #include "fs/mount/mount.h"
@@ -14,7 +15,6 @@
 #include "tools/daemon.h"
 #include "tools/deployment.h"
 #include "tools/exit_code.h"
-#include "tools/mount_command.h"
 #include "tools/mount_options.h"
 #include "tools/text.h"
 #include "tools/volume_session.h"
@@ -80,7 +80,9 @@ class mount_control {
             const bool member = site.role == site_role::member;
             if (member) view.push_back(site.name);
             sites.push_back({{"name", site.name},
-                             {"state", member ? "up" : site.role == site_role::learner ? "learner" : "down"},
+                             {"state", member                            ? "up"
+                                       : site.role == site_role::learner ? "learner"
+                                                                         : "down"},
                              {"capacity_bytes", site.capacity},
                              {"free_bytes", site.free},
                              {"heal_done", site.heal_done},
@@ -134,19 +136,23 @@ file_system_options files_options(const mount_arguments& arguments, const parsed
 /// What run_mount's outcome means for the command.
 result<int> exit_of(int outcome, const std::string& last_report) {
     switch (outcome) {
-        case mount_ok: return exit_ok;
-        case mount_refused: return fail(errc::io_error, last_report);
-        default: return fail(errc::cancelled, last_report);
+        case mount_ok:
+            return exit_ok;
+        case mount_refused:
+            return fail(errc::io_error, last_report);
+        default:
+            return fail(errc::cancelled, last_report);
     }
 }
 
 /// Everything between the open volume and its end.
-result<int> serve(core_thread& core, volume_session& session, const volume_config& volume, const mount_arguments& arguments,
-                  const parsed_mount_options& options, ready_signal& ready) {
+result<int> serve(core_thread& core, volume_session& session, const volume_config& volume,
+                  const mount_arguments& arguments, const parsed_mount_options& options, ready_signal& ready) {
     auto files = file_system::make(core.context(), session.get(), files_options(arguments, options));
     mount_control control(session, *files, arguments);
-    auto listening = control_server::listen(core.context(), volume.run / "mount.sock",
-                                            [&control](std::string command) { return control.answer(std::move(command)); });
+    auto listening = control_server::listen(core.context(), volume.run / "mount.sock", [&control](std::string command) {
+        return control.answer(std::move(command));
+    });
     result<int> outcome = exit_failure;
     if (!listening) {
         outcome = fail(listening.error());
@@ -211,8 +217,7 @@ result<process_identity> spawn_mount(const mount_arguments& arguments, const vol
     path_fs::create_directories(place.volume.run, ec);
     const path_fs::path pid_file = place.volume.run / "mount.pid";
     TRY(const auto running, running_process(pid_file));
-    if (running)
-        return fail(errc::busy, fmt::format("this volume is mounted here already (process {})", running->pid));
+    if (running) return fail(errc::busy, fmt::format("this volume is mounted here already (process {})", running->pid));
     bool detached = false;
     TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
     TRY(const auto site, find_site(place, ""));
@@ -220,19 +225,26 @@ result<process_identity> spawn_mount(const mount_arguments& arguments, const vol
     request.label = "the mount";
     request.log = place.layout ? place.layout->log(site.name) : place.volume.run / "mount.log";
     request.ready_timeout = std::chrono::minutes(2);
-    request.arguments = {"mount", arguments.config.string(), arguments.mountpoint.string(), "-f",
-                         "--memory", std::to_string(arguments.memory_size), "--pid-file", pid_file.string()};
+    request.arguments = {"mount",
+                         arguments.config.string(),
+                         arguments.mountpoint.string(),
+                         "-f",
+                         "--memory",
+                         std::to_string(arguments.memory_size),
+                         "--pid-file",
+                         pid_file.string()};
     for (const auto& list : arguments.options) request.arguments.insert(request.arguments.end(), {"-o", list});
     return spawn(request);
 }
 
 void add_mount_command(cli& c) {
-    auto* command = cli::command(c.app, "mount", "Mount a volume; returns when it is usable",
-                                 "  warifu mount /etc/warifu/volume.json /mnt/genomes\n"
-                                 "  warifu mount /srv/demo /srv/demo/mnt -o ro\n"
-                                 "  warifu mount /etc/warifu/volume.json /mnt/genomes -o takeover --memory 1G\n"
-                                 "Options of -o: ro, takeover (displace a live writer), sync_close (close waits until the file\n"
-                                 "is durable), allow_other (default for root), noatime, nosuid, nodev, noexec and the like.");
+    auto* command =
+        cli::command(c.app, "mount", "Mount a volume; returns when it is usable",
+                     "  warifu mount /etc/warifu/volume.json /mnt/genomes\n"
+                     "  warifu mount /srv/demo /srv/demo/mnt -o ro\n"
+                     "  warifu mount /etc/warifu/volume.json /mnt/genomes -o takeover --memory 1G\n"
+                     "Options of -o: ro, takeover (displace a live writer), sync_close (close waits until the file\n"
+                     "is durable), allow_other (default for root), noatime, nosuid, nodev, noexec and the like.");
     const auto given = std::make_shared<mount_arguments>();
     const auto memory = std::make_shared<std::string>("512M");
     const auto foreground = std::make_shared<bool>(false);

@@ -21,11 +21,12 @@ struct mount_arguments {
     daemon_options daemon;
 };
 
-/// Returns when the mount is usable. Errors: busy (mounted already, mount point not empty), what opening the volume says.
+/// Returns when the mount is usable. Errors: busy (mounted already, mount point not empty), what opening the volume
+/// says.
 result<process_identity> spawn_mount(const mount_arguments& arguments, const volume_place& place);
 
-/// Makes everything durable, unmounts and waits for the mount's process. Not mounted: success. Errors: busy (in use), timed_out,
-/// and why something could not be made durable (it then stays mounted unless `force`).
+/// Makes everything durable, unmounts and waits for the mount's process. Not mounted: success. Errors: busy (in use),
+/// timed_out, and why something could not be made durable (it then stays mounted unless `force`).
 struct unmount_arguments {
     std::filesystem::path target;  // deployment directory, volume.json or mount point
     bool force = false;

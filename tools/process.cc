@@ -177,13 +177,15 @@ result<process_identity> spawn(const spawn_request& request) {
     // Our own child, not yet waited for: the number cannot have been reused.
     if (!said) ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
-    if (outcome) return fail(errc::unreachable, fmt::format("{} ended at once; see {}", request.label, request.log.string()));
+    if (outcome)
+        return fail(errc::unreachable, fmt::format("{} ended at once; see {}", request.label, request.log.string()));
     return fail(std::move(outcome).error());
 }
 
 namespace {
 
-stop_outcome wait_for_end(const process_identity& who, int signal, deadline until, const std::function<void()>& waiting) {
+stop_outcome wait_for_end(const process_identity& who, int signal, deadline until,
+                          const std::function<void()>& waiting) {
     const int fd = open_process(who);
     if (fd < 0) return stop_outcome::was_not_running;
     if (signal != 0) ::pidfd_send_signal(fd, signal, nullptr, 0);

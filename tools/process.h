@@ -1,8 +1,6 @@
 #pragma once
-// Processes that outlive the command that starts them: pid files that are never mistaken for another process, start with a
-// ready message, orderly stop.
-
-#include <sys/types.h>
+// Processes that outlive the command that starts them: pid files that are never mistaken for another process, start
+// with a ready message, orderly stop.
 
 #include <chrono>
 #include <cstdint>
@@ -10,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include "fs/base/clock.h"
@@ -34,8 +33,8 @@ result<void> write_pid_file(const std::filesystem::path& file, const process_ide
 /// bad_format when the file holds something else.
 result<std::optional<process_identity>> running_process(const std::filesystem::path& file);
 
-/// The far end of spawn(): a daemon says once that it is ready, or why not. Without a ready pipe (in the foreground) both do
-/// nothing.
+/// The far end of spawn(): a daemon says once that it is ready, or why not. Without a ready pipe (in the foreground)
+/// both do nothing.
 class ready_signal {
   public:
     explicit ready_signal(int fd) : fd_(fd) {}
@@ -60,14 +59,14 @@ struct spawn_request {
     std::chrono::milliseconds ready_timeout{30'000};
 };
 
-/// Starts this program (/proc/self/exe) with `arguments` and "--ready-fd N" in a session of its own, and waits until it says that
-/// it is ready. Errors: what the process said; unreachable when it ended without a word or said nothing in time (it is then
-/// killed), naming the log.
+/// Starts this program (/proc/self/exe) with `arguments` and "--ready-fd N" in a session of its own, and waits until it
+/// says that it is ready. Errors: what the process said; unreachable when it ended without a word or said nothing in
+/// time (it is then killed), naming the log.
 result<process_identity> spawn(const spawn_request& request);
 
 enum class stop_outcome : std::uint8_t { was_not_running, stopped, still_running };
-/// SIGTERM, then waits until it ended; `waiting` is called about five times a second. Never signals another process that has
-/// got the same number.
+/// SIGTERM, then waits until it ended; `waiting` is called about five times a second. Never signals another process
+/// that has got the same number.
 stop_outcome stop_process(const process_identity& who, deadline until, const std::function<void()>& waiting = {});
 /// The same without a signal: for a process that is ending by itself.
 stop_outcome wait_for_process(const process_identity& who, deadline until, const std::function<void()>& waiting = {});

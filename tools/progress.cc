@@ -1,10 +1,9 @@
 #include "tools/progress.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include "tools/text.h"
 
@@ -37,13 +36,14 @@ std::string progress::line(const std::string& label, std::uint64_t done, std::ui
         const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
         constexpr std::size_t width = 24;
         const auto filled = static_cast<std::size_t>(part * width);
-        text += fmt::format("[{}{}] {:3.0f} %  {} of {}", std::string(filled, '#'), std::string(width - filled, '.'), part * 100,
-                            size_text(done), size_text(total));
+        text += fmt::format("[{}{}] {:3.0f} %  {} of {}", std::string(filled, '#'), std::string(width - filled, '.'),
+                            part * 100, size_text(done), size_text(total));
     } else {
         text += size_text(done);
     }
     text += fmt::format("  {}", rate_text(rate));
-    if (total > done && rate > 0) text += fmt::format("  {} left", duration_text(static_cast<double>(total - done) / rate));
+    if (total > done && rate > 0)
+        text += fmt::format("  {} left", duration_text(static_cast<double>(total - done) / rate));
     if (!note.empty()) text += fmt::format("  {}", note);
     return text;
 }
@@ -52,7 +52,8 @@ void progress::update(std::uint64_t done, std::string_view note) {
     if (silent_) return;
     const auto now = steady_clock::now();
     if (now - start_ < first_after) return;
-    const auto interval = terminal_ ? steady_clock::duration(terminal_interval) : steady_clock::duration(plain_interval);
+    const auto interval =
+        terminal_ ? steady_clock::duration(terminal_interval) : steady_clock::duration(plain_interval);
     if (drawn_ && now - last_ < interval) return;
     last_ = now;
     drawn_ = true;

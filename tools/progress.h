@@ -1,6 +1,6 @@
 #pragma once
-// Progress of work that takes longer than two seconds: a bar with rate and time left on a terminal, a plain line now and then
-// elsewhere.
+// Progress of work that takes longer than two seconds: a bar with rate and time left on a terminal, a plain line now
+// and then elsewhere.
 
 #include <cstdint>
 #include <string>

@@ -1,8 +1,7 @@
 // warifu restore: a volume's files from the surviving sites, without a mount.
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "fs/base/harden.h"
@@ -42,8 +41,8 @@ result<void> check_destination(const path_fs::path& destination) {
 }
 
 /// Says, before anything moves, what the restore will cost and what there is.
-void show_cost(const volume_config& volume, const site_config& site, const session_options& how, const tree_totals& totals,
-               const std::vector<link_stock>& stocks, bool json) {
+void show_cost(const volume_config& volume, const site_config& site, const session_options& how,
+               const tree_totals& totals, const std::vector<link_stock>& stocks, bool json) {
     const auto uses = [&how](const std::string& name) {
         return how.from.empty() || std::ranges::find(how.from, name) != how.from.end();
     };
@@ -59,14 +58,15 @@ void show_cost(const volume_config& volume, const site_config& site, const sessi
     }
     if (!json) {
         fmt::print(stderr, "to restore: {} files, {}; key needed: {} from {} site{}; key there: {}\n", totals.files,
-                   size_text(totals.bytes), size_text(needed * remote_shares), remote_shares, remote_shares == 1 ? "" : "s", there);
+                   size_text(totals.bytes), size_text(needed * remote_shares), remote_shares,
+                   remote_shares == 1 ? "" : "s", there);
     }
     if (restorable_bytes(volume.threshold, local, inbound) < totals.bytes)
         fmt::print(stderr, "warifu restore: the key that is there now does not suffice; it goes on as key arrives\n");
 }
 
-ordered_json report_of(const tree_outcome& outcome, double seconds, const session_options& how, const volume_config& volume,
-                       const volume_status& status) {
+ordered_json report_of(const tree_outcome& outcome, double seconds, const session_options& how,
+                       const volume_config& volume, const volume_status& status) {
     return {{"files", outcome.done.files},
             {"directories", outcome.done.directories},
             {"symlinks", outcome.done.symlinks},
@@ -82,23 +82,28 @@ ordered_json report_of(const tree_outcome& outcome, double seconds, const sessio
             {"verified", true}};
 }
 
-result<int> finish(const tree_outcome& outcome, const ordered_json& report, const restore_arguments& given, double seconds) {
+result<int> finish(const tree_outcome& outcome, const ordered_json& report, const restore_arguments& given,
+                   double seconds) {
     if (given.json) {
         fmt::print("{}\n", report.dump(2));
     } else {
         const double rate = seconds > 0 ? static_cast<double>(outcome.done.bytes) / seconds : 0;
-        fmt::print("restored {} files, {} directories, {} symbolic links, {} hard links, {} special files: {} in {} ({}), every "
-                   "byte verified\n",
-                   outcome.done.files, outcome.done.directories, outcome.done.symlinks, outcome.done.hard_links,
-                   outcome.done.special_files, size_text(outcome.done.bytes), duration_text(seconds), rate_text(rate));
+        fmt::print(
+            "restored {} files, {} directories, {} symbolic links, {} hard links, {} special files: {} in {} ({}), "
+            "every "
+            "byte verified\n",
+            outcome.done.files, outcome.done.directories, outcome.done.symlinks, outcome.done.hard_links,
+            outcome.done.special_files, size_text(outcome.done.bytes), duration_text(seconds), rate_text(rate));
     }
     if (outcome.incomplete == 0) return exit_ok;
-    return fail(errc::io_error, fmt::format("content is complete, but the destination refused {} attributes; the first: {}",
-                                            outcome.incomplete, outcome.first_refusal));
+    return fail(errc::io_error,
+                fmt::format("content is complete, but the destination refused {} attributes; the first: {}",
+                            outcome.incomplete, outcome.first_refusal));
 }
 
-result<int> restore_from(core_thread& core, volume_session& session, const volume_config& volume, const site_config& site,
-                         const session_options& how, const tree_selection& selection, const restore_arguments& given) {
+result<int> restore_from(core_thread& core, volume_session& session, const volume_config& volume,
+                         const site_config& site, const session_options& how, const tree_selection& selection,
+                         const restore_arguments& given) {
     TRY(const auto totals, measure_tree(session.get(), selection));
     show_cost(volume, site, how, totals, core.wait_for(session.stocks()), given.json);
     std::error_code ec;
@@ -135,17 +140,19 @@ result<int> restore(const restore_arguments& given) {
 }  // namespace
 
 void add_restore_command(cli& c) {
-    auto* command = cli::command(c.app, "restore", "Fetch a volume's files from surviving sites into a directory",
-                                 "  warifu restore /srv/demo /tmp/back --from site2,site3\n"
-                                 "  warifu restore /srv/demo /tmp/back --from site2,site3 --site site2   with site2's key\n"
-                                 "  warifu restore /etc/warifu/volume.json /data/back run42 run43/x.bam\n"
-                                 "Every byte is verified. Exit code 6: fewer than k good sites.");
+    auto* command =
+        cli::command(c.app, "restore", "Fetch a volume's files from surviving sites into a directory",
+                     "  warifu restore /srv/demo /tmp/back --from site2,site3\n"
+                     "  warifu restore /srv/demo /tmp/back --from site2,site3 --site site2   with site2's key\n"
+                     "  warifu restore /etc/warifu/volume.json /data/back run42 run43/x.bam\n"
+                     "Every byte is verified. Exit code 6: fewer than k good sites.");
     const auto given = std::make_shared<restore_arguments>();
     command->add_option("CONFIG", given->config, "a deployment directory or volume.json")->required();
     command->add_option("DEST", given->destination, "an empty directory; made when it is missing")->required();
     command->add_option("PATH", given->paths, "parts of the volume (default: everything)");
     command->add_option("--from", given->from, "sites to fetch from, separated by commas (default: all that answer)");
-    command->add_option("--site", given->site, "whose key to use: a site's name or its site.json (default: the configuration's)");
+    command->add_option("--site", given->site,
+                        "whose key to use: a site's name or its site.json (default: the configuration's)");
     command->add_flag("--json", given->json, "report as JSON");
     c.run(command, [given] { return restore(*given); });
 }

@@ -1,16 +1,15 @@
 #include "tools/restore_tree.h"
 
+#include <cerrno>
+#include <cstring>
+#include <deque>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <set>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <deque>
-#include <set>
 
 #include "fs/async/wait.h"
 
@@ -34,7 +33,7 @@ bool is_plain_name(const std::string& name) {
 
 std::unexpected<error> fail_here(std::string_view what) {
     const int number = errno;
-    const errc code = number == ENOSPC || number == EDQUOT   ? errc::no_space
+    const errc code = number == ENOSPC || number == EDQUOT  ? errc::no_space
                       : number == EACCES || number == EPERM ? errc::access_denied
                                                             : errc::io_error;
     return fail(code, fmt::format("cannot {} in the destination: {}", what, std::strerror(number)));
@@ -91,9 +90,8 @@ class tree_meter {
     explicit tree_meter(volume& source) : source_(source) {}
     result<void> walk(inode_number directory, const tree_selection& selection) {
         return for_each_entry(source_, directory, selection,
-                              [this](const std::string&, const inode& node, const tree_selection& below) -> result<void> {
-                                  return add(node, below);
-                              });
+                              [this](const std::string&, const inode& node,
+                                     const tree_selection& below) -> result<void> { return add(node, below); });
     }
     const tree_totals& totals() const { return totals_; }
 
@@ -103,7 +101,8 @@ class tree_meter {
             ++totals_.directories;
             return walk(node.number, below);
         }
-        if (!below.whole) return fail(errc::not_directory, "a path to restore leads through something that is no directory");
+        if (!below.whole)
+            return fail(errc::not_directory, "a path to restore leads through something that is no directory");
         if (node.link_count > 1 && !linked_.insert(node.number).second) {
             ++totals_.hard_links;
         } else if (is_type(node, S_IFREG)) {
@@ -129,8 +128,10 @@ class tree_restorer {
         auto outcome = directory(root_inode, root_, "", selection);
         // Reads that are still under way refer to this object's files only; they are waited for in any case.
         while (!reads_.empty()) {
-            if (outcome) outcome = take_one();
-            else drop_one();
+            if (outcome)
+                outcome = take_one();
+            else
+                drop_one();
         }
         if (!outcome) return fail(std::move(outcome).error());
         TRY(const auto top, source_.names().get(root_inode));
@@ -155,7 +156,8 @@ class tree_restorer {
         if (node.link_count > 1) {
             const auto [first, fresh] = linked_.try_emplace(node.number, path);
             if (!fresh) {
-                if (::linkat(root_, first->second.c_str(), parent, name.c_str(), 0) != 0) return fail_here("make a hard link");
+                if (::linkat(root_, first->second.c_str(), parent, name.c_str(), 0) != 0)
+                    return fail_here("make a hard link");
                 ++outcome_.done.hard_links;
                 return {};
             }
@@ -293,8 +295,10 @@ class tree_restorer {
         if (!names) return refused("extended attributes");
         for (const auto& name : *names) {
             const auto value = source_.names().get_attribute(node.number, name);
-            if (value) set(name, *value);
-            else refused("an extended attribute");
+            if (value)
+                set(name, *value);
+            else
+                refused("an extended attribute");
         }
     }
 
@@ -337,7 +341,8 @@ result<tree_selection> tree_selection::from_paths(const std::vector<std::string>
             const std::string part = path.substr(begin, end - begin);
             begin = end + 1;
             if (part.empty() || part == ".") continue;
-            if (part == "..") return fail(errc::bad_argument, "paths to restore are relative to the volume's root, without '..'");
+            if (part == "..")
+                return fail(errc::bad_argument, "paths to restore are relative to the volume's root, without '..'");
             const auto [child, fresh] = at->children.try_emplace(part);
             if (fresh) child->second.whole = false;
             at = &child->second;

@@ -1,6 +1,7 @@
 #pragma once
-// Recreates a volume's tree in a directory: content (holes stay holes), modes, owners, nanosecond times, hard links, symbolic
-// links, extended attributes, special files. Reads many pieces at once; every byte that is written was verified by its tag.
+// Recreates a volume's tree in a directory: content (holes stay holes), modes, owners, nanosecond times, hard links,
+// symbolic links, extended attributes, special files. Reads many pieces at once; every byte that is written was
+// verified by its tag.
 
 #include <cstdint>
 #include <functional>
@@ -36,8 +37,8 @@ struct tree_outcome {
     std::string first_refusal;     // one line about the first of them, without names
 };
 
-/// `destination` is a directory that exists and is empty. `moved` gets the bytes so far, now and then. Not on the core thread,
-/// which is running `core`. Errors: those of volume::read, and no_space, io_error of the destination.
+/// `destination` is a directory that exists and is empty. `moved` gets the bytes so far, now and then. Not on the core
+/// thread, which is running `core`. Errors: those of volume::read, and no_space, io_error of the destination.
 result<tree_outcome> restore_tree(asio::io_context& core, volume& source, const tree_selection& selection,
                                   const std::string& destination, const std::function<void(std::uint64_t)>& moved);
 

@@ -27,8 +27,8 @@ class store_provider final : public volume_provider {
     block_store& store_;
 };
 
-/// The access list, read again when the file changed (looked at once a second at most) or when told to. A list that cannot be
-/// read any more leaves the last good one in force, and the log says so.
+/// The access list, read again when the file changed (looked at once a second at most) or when told to. A list that
+/// cannot be read any more leaves the last good one in force, and the log says so.
 class access_list {
   public:
     explicit access_list(std::filesystem::path file) : file_(std::move(file)) {}
@@ -51,9 +51,12 @@ class access_list {
             if (stamp_of_file() != stamp_) (void)reload();
         }
         switch (config_.of(volume, site)) {
-            case grant::none: return access_grant::none;
-            case grant::read: return access_grant::read;
-            case grant::write: return access_grant::write;
+            case grant::none:
+                return access_grant::none;
+            case grant::read:
+                return access_grant::read;
+            case grant::write:
+                return access_grant::write;
         }
         return access_grant::none;
     }
@@ -76,12 +79,23 @@ class access_list {
     steady_clock::time_point checked_;
 };
 
+/// keyd and share server are started together: the first moments it may not be there yet.
+task<std::shared_ptr<pad_broker>> connect_keyd(std::string socket) {
+    const deadline until = deadline_in_ms(request_timeout_ms);
+    for (;;) {
+        auto keys = co_await keyd_client::connect(socket);
+        if (keys) co_return std::shared_ptr<pad_broker>(std::move(*keys));
+        if (keys.error().code != errc::unreachable || steady_clock::now() >= until) co_return fail(keys.error());
+        co_await sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
 task<> serve(asio::io_context& core, std::shared_ptr<event> stop, daemon_ready ready, site_config site) {
     const auto access = std::make_shared<access_list>(site.server.access);
     CO_TRY_VOID(access->reload());
     block_store_options store_options;
     store_options.path = site.server.store.string();
-    CO_TRY(std::shared_ptr<pad_broker> keys, co_await keyd_client::connect(site.keyd.socket.string()));
+    CO_TRY(std::shared_ptr<pad_broker> keys, co_await connect_keyd(site.keyd.socket.string()));
     CO_TRY(const auto store, co_await block_store::open(core, store_options));
     share_server_options options;
     options.site = site.name;

@@ -1,8 +1,7 @@
 // warifu site init|stop|start|wipe.
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <thread>
 
 #include "tools/cli.h"
@@ -32,7 +31,8 @@ result<link_config> parse_peer(const std::string& text) {
     if (equals == std::string::npos || !valid_site_name(text.substr(0, equals)))
         return fail(errc::bad_argument, fmt::format("--peer {}: expected NAME=HOST:PORT", text.substr(0, 100)));
     const auto address = parse_endpoint(text.substr(equals + 1));
-    if (!address) return fail(errc::bad_argument, fmt::format("--peer {}: {}", text.substr(0, 100), address.error().text));
+    if (!address)
+        return fail(errc::bad_argument, fmt::format("--peer {}: {}", text.substr(0, 100), address.error().text));
     return link_config{text.substr(0, equals), *address};
 }
 
@@ -65,10 +65,11 @@ result<int> init(const init_arguments& given) {
 }
 
 void add_init(cli& c, CLI::App& parent) {
-    auto* command = cli::command(parent, "init", "Make a site: configuration, empty store, empty access list",
-                                 "  warifu site init /etc/warifu --name site1 --listen 192.0.2.1:7101 --store /dev/sdb \\\n"
-                                 "      --pads /var/lib/warifu/pads --run /run/warifu \\\n"
-                                 "      --peer site2=198.51.100.2:7101 --peer site3=203.0.113.3:7101");
+    auto* command =
+        cli::command(parent, "init", "Make a site: configuration, empty store, empty access list",
+                     "  warifu site init /etc/warifu --name site1 --listen 192.0.2.1:7101 --store /dev/sdb \\\n"
+                     "      --pads /var/lib/warifu/pads --run /run/warifu \\\n"
+                     "      --peer site2=198.51.100.2:7101 --peer site3=203.0.113.3:7101");
     const auto given = std::make_shared<init_arguments>();
     command->add_option("DIR", given->directory, "where site.json and access.json go")->required();
     command->add_option("--name", given->name, "name of the site, the same everywhere")->required();
@@ -92,8 +93,8 @@ result<std::pair<deployment, site_config>> find_part(const part_arguments& given
     TRY(auto where, load_deployment(given.directory));
     const auto found = std::ranges::find(where.sites, given.name, &site_config::name);
     if (found == where.sites.end()) {
-        return fail(errc::bad_argument, fmt::format("no site '{}' here (sites: {})", given.name,
-                                                    fmt::join(where.volume.sites, ", ")));
+        return fail(errc::bad_argument,
+                    fmt::format("no site '{}' here (sites: {})", given.name, fmt::join(where.volume.sites, ", ")));
     }
     auto site = *found;
     return std::pair(std::move(where), std::move(site));
@@ -165,10 +166,10 @@ void add_site_commands(cli& c) {
     site->require_subcommand(1);
     add_init(c, *site);
     add_part(c, *site, "stop", "Stop a site's share server", "  warifu site stop /srv/demo site3 --keyd", stop);
-    add_part(c, *site, "start", "Start a site's share server (and its keyd if it is down)", "  warifu site start /srv/demo site3",
-             start);
-    add_part(c, *site, "wipe", "Empty a site's store, as if its disk had been replaced", "  warifu site wipe /srv/demo site3",
-             wipe);
+    add_part(c, *site, "start", "Start a site's share server (and its keyd if it is down)",
+             "  warifu site start /srv/demo site3", start);
+    add_part(c, *site, "wipe", "Empty a site's store, as if its disk had been replaced",
+             "  warifu site wipe /srv/demo site3", wipe);
 }
 
 }  // namespace warifu

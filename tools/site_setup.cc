@@ -11,9 +11,12 @@ namespace path_fs = std::filesystem;
 
 path_fs::path pid_file_of(const deployment_layout& layout, std::string_view site, deployment_part part) {
     switch (part) {
-        case deployment_part::keyd: return layout.keyd_pid(site);
-        case deployment_part::server: return layout.server_pid(site);
-        case deployment_part::dealer: return layout.dealer_pid();
+        case deployment_part::keyd:
+            return layout.keyd_pid(site);
+        case deployment_part::server:
+            return layout.server_pid(site);
+        case deployment_part::dealer:
+            return layout.dealer_pid();
     }
     return {};
 }
@@ -37,7 +40,8 @@ block_store_options store_options(const site_config& site, bool force) {
     return options;
 }
 
-result<bool> start(const deployment_layout& layout, std::string_view site, deployment_part part, spawn_request request) {
+result<bool> start(const deployment_layout& layout, std::string_view site, deployment_part part,
+                   spawn_request request) {
     const path_fs::path pid_file = pid_file_of(layout, site, part);
     TRY(const auto running, running_process(pid_file));
     if (running) return false;
@@ -70,9 +74,12 @@ result<void> wipe_store(const site_config& site) {
 
 std::string_view to_string(deployment_part part) {
     switch (part) {
-        case deployment_part::keyd: return "keyd";
-        case deployment_part::server: return "share server";
-        case deployment_part::dealer: return "dealer";
+        case deployment_part::keyd:
+            return "keyd";
+        case deployment_part::server:
+            return "share server";
+        case deployment_part::dealer:
+            return "dealer";
     }
     return "part";
 }

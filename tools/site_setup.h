@@ -10,9 +10,10 @@
 
 namespace warifu {
 
-/// Makes the site's directories, an access list if there is none, an empty store, and last its site.json. exists when there is a
-/// site.json or a store already, unless `anew` (then the store is formatted again).
-result<void> make_site(const site_config& site, const std::filesystem::path& file, const access_config& access, bool anew);
+/// Makes the site's directories, an access list if there is none, an empty store, and last its site.json. exists when
+/// there is a site.json or a store already, unless `anew` (then the store is formatted again).
+result<void> make_site(const site_config& site, const std::filesystem::path& file, const access_config& access,
+                       bool anew);
 /// Formats the store again: a fresh incarnation without any share.
 result<void> wipe_store(const site_config& site);
 

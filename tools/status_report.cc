@@ -1,8 +1,7 @@
 #include "tools/status_report.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 
 #include "tools/control.h"
 #include "tools/core_thread.h"
@@ -85,18 +84,22 @@ class reporter {
                             {"restorable_bytes", restorable_bytes(place_.volume.threshold, local_up, inbound)},
                             {"writable_bytes", writable ? writable_bytes(space, outbound) : 0},
                             {"reason", told.is_object() ? or_null(told, "reason") : ordered_json("not mounted")}};
-        for (const char* more : {"sequence", "capacity_bytes", "free_bytes", "user_bytes", "random_bytes", "journal_bytes"})
+        for (const char* more :
+             {"sequence", "capacity_bytes", "free_bytes", "user_bytes", "random_bytes", "journal_bytes"})
             out[more] = told.is_object() ? or_null(told, more) : ordered_json();
         return out;
     }
 
-    /// The mount knows the weakest of randomness and pads. Without a mount the configuration says as much: drbg is computational.
+    /// The mount knows the weakest of randomness and pads. Without a mount the configuration says as much: drbg is
+    /// computational.
     std::string claim_text(const ordered_json& told) const {
-        if (told.is_object() && told.contains("claim") && told["claim"].is_string()) return told["claim"].get<std::string>();
+        if (told.is_object() && told.contains("claim") && told["claim"].is_string())
+            return told["claim"].get<std::string>();
         return place_.volume.randomness == "drbg" ? "computational" : "unknown";
     }
 
-    /// What the mount says of a site, corrected by what a look at its process says (the mount notices a death a little later).
+    /// What the mount says of a site, corrected by what a look at its process says (the mount notices a death a little
+    /// later).
     std::string state_of(const std::string& name) const {
         if (place_.layout && !part_runs(*place_.layout, name, deployment_part::server)) return "down";
         const ordered_json* told = told_of(name);
@@ -153,16 +156,17 @@ class reporter {
 
 std::string heading(const ordered_json& report) {
     const auto& volume = report["volume"];
-    std::string text = fmt::format("volume    {} ({}), {} of {} sites give it back, claim: {}\n", string_of(volume["name"]),
-                                   string_of(volume["id"]), volume["k"].dump(), volume["n"].dump(), string_of(volume["claim"]));
+    std::string text =
+        fmt::format("volume    {} ({}), {} of {} sites give it back, claim: {}\n", string_of(volume["name"]),
+                    string_of(volume["id"]), volume["k"].dump(), volume["n"].dump(), string_of(volume["claim"]));
     const bool mounted = report["mount"]["state"] == "up";
     text += fmt::format("mount     {}{}\n", mounted ? string_of(report["mount"]["mountpoint"]) : "down",
-                        !mounted                      ? ""
+                        !mounted                     ? ""
                         : volume["writable"] == true ? ", writable"
-                                                      : ", read-only: " + string_of(volume["reason"], ""));
+                                                     : ", read-only: " + string_of(volume["reason"], ""));
     text += fmt::format("epoch     {}\n", string_of(volume["epoch"]));
-    text += fmt::format("can write {} more (space and key), can read back {} (key)\n", size_of(volume["writable_bytes"]),
-                        size_of(volume["restorable_bytes"]));
+    text += fmt::format("can write {} more (space and key), can read back {} (key)\n",
+                        size_of(volume["writable_bytes"]), size_of(volume["restorable_bytes"]));
     return text;
 }
 
@@ -188,8 +192,8 @@ std::string status_table(const ordered_json& report) {
         if (site["heal_total"].is_number_unsigned() && site["heal_total"] != 0)
             note += fmt::format("{}healed {} of {} chunks", note.empty() ? "" : "; ", site["heal_done"].dump(),
                                 site["heal_total"].dump());
-        sites.push_back({string_of(site["name"]), string_of(site["state"]), string_of(site["keyd"]), size_of(site["free_bytes"]),
-                         size_of(site["capacity_bytes"]), note});
+        sites.push_back({string_of(site["name"]), string_of(site["state"]), string_of(site["keyd"]),
+                         size_of(site["free_bytes"]), size_of(site["capacity_bytes"]), note});
     }
     std::vector<std::vector<std::string>> links = {{"LINK", "KEY LEFT", "KEY USED", "BURNT", "CLAIM"}};
     for (const auto& link : report["links"]) {
@@ -200,7 +204,8 @@ std::string status_table(const ordered_json& report) {
                          string_of(link["claim"], "")});
     }
     return heading(report) + "\n" + table_text(sites) + "\n" + table_text(links) +
-           "\nNo witness watches the ledgers: both ends of a link restored from old copies together would not be noticed.\n";
+           "\nNo witness watches the ledgers: both ends of a link restored from old copies together would not be "
+           "noticed.\n";
 }
 
 }  // namespace warifu

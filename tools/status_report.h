@@ -1,5 +1,6 @@
 #pragma once
-// What `warifu status` shows: the mount's own word, the servers and the keyds put together; every part of it may be down.
+// What `warifu status` shows: the mount's own word, the servers and the keyds put together; every part of it may be
+// down.
 
 #include <nlohmann/json.hpp>
 
@@ -7,8 +8,8 @@
 
 namespace warifu {
 
-/// The document of `status --json`. Fields that nobody can tell now are null. Also: healthy (everything is up), usable (mounted,
-/// and enough sites to read).
+/// The document of `status --json`. Fields that nobody can tell now are null. Also: healthy (everything is up), usable
+/// (mounted, and enough sites to read).
 result<nlohmann::ordered_json> status_report(const volume_place& place);
 
 /// The same for people.

@@ -1,11 +1,10 @@
 #include "tools/text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <fmt/format.h>
 #include <span>
 
 #include "fs/base/limits.h"
@@ -20,19 +19,21 @@ struct unit_factor {
 
 constexpr double k1 = 1024, k2 = k1 * 1024, k3 = k2 * 1024, k4 = k3 * 1024;
 constexpr std::array size_units = {
-    unit_factor{"", 1},    unit_factor{"B", 1},    unit_factor{"K", k1},   unit_factor{"KiB", k1}, unit_factor{"k", k1},
-    unit_factor{"M", k2},  unit_factor{"MiB", k2}, unit_factor{"G", k3},   unit_factor{"GiB", k3}, unit_factor{"T", k4},
-    unit_factor{"TiB", k4}, unit_factor{"kB", 1e3}, unit_factor{"KB", 1e3}, unit_factor{"MB", 1e6}, unit_factor{"GB", 1e9},
-    unit_factor{"TB", 1e12},
+    unit_factor{"", 1},     unit_factor{"B", 1},    unit_factor{"K", k1},   unit_factor{"KiB", k1},
+    unit_factor{"k", k1},   unit_factor{"M", k2},   unit_factor{"MiB", k2}, unit_factor{"G", k3},
+    unit_factor{"GiB", k3}, unit_factor{"T", k4},   unit_factor{"TiB", k4}, unit_factor{"kB", 1e3},
+    unit_factor{"KB", 1e3}, unit_factor{"MB", 1e6}, unit_factor{"GB", 1e9}, unit_factor{"TB", 1e12},
 };
 constexpr std::array rate_units = {
-    unit_factor{"", 1}, unit_factor{"k", 1e3}, unit_factor{"K", 1e3}, unit_factor{"M", 1e6}, unit_factor{"G", 1e9},
-    unit_factor{"T", 1e12},
+    unit_factor{"", 1},    unit_factor{"k", 1e3}, unit_factor{"K", 1e3},
+    unit_factor{"M", 1e6}, unit_factor{"G", 1e9}, unit_factor{"T", 1e12},
 };
 
-result<std::uint64_t> parse_number(std::string_view text, std::span<const unit_factor> units, std::string_view example) {
+result<std::uint64_t> parse_number(std::string_view text, std::span<const unit_factor> units,
+                                   std::string_view example) {
     const auto wrong = [&] {
-        return fail(errc::bad_argument, fmt::format("'{}' is not a size; write it like {}", text.substr(0, 40), example));
+        return fail(errc::bad_argument,
+                    fmt::format("'{}' is not a size; write it like {}", text.substr(0, 40), example));
     };
     double number = 0;
     const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
@@ -66,8 +67,9 @@ result<scheme_argument> parse_scheme(std::string_view text) {
     const bool read = comma != std::string_view::npos && number(text.substr(0, comma), scheme.threshold) &&
                       number(text.substr(comma + 1), scheme.site_count);
     if (!read || scheme.threshold < 2 || scheme.site_count < scheme.threshold || scheme.site_count > site_count_max) {
-        return fail(errc::bad_argument, fmt::format("'{}' is not a scheme; write K,N with 2 <= K <= N <= {}, such as 2,3",
-                                                    text.substr(0, 40), site_count_max));
+        return fail(errc::bad_argument,
+                    fmt::format("'{}' is not a scheme; write K,N with 2 <= K <= N <= {}, such as 2,3",
+                                text.substr(0, 40), site_count_max));
     }
     return scheme;
 }

@@ -1,15 +1,14 @@
 // warifu umount: drain, unmount, wait.
 
-#include <fmt/format.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
+#include <fmt/format.h>
 #include <fstream>
 #include <future>
 #include <sstream>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tools/control.h"
 #include "tools/exit_code.h"
@@ -128,14 +127,16 @@ result<target_place> find_target(const path_fs::path& target) {
     return out;
 }
 
-/// A process that was unmounted drains and ends by itself (a signal would make it give up); one that never was mounted is told.
+/// A process that was unmounted drains and ends by itself (a signal would make it give up); one that never was mounted
+/// is told.
 result<void> wait_for_end(const process_identity& who, bool was_mounted, std::chrono::seconds timeout) {
     progress bar("waiting for the mount to end", 0);
     const deadline until = steady_clock::now() + timeout;
     const auto waiting = [&bar] { bar.update(0); };
     const auto outcome = was_mounted ? wait_for_process(who, until, waiting) : stop_process(who, until, waiting);
     if (outcome == stop_outcome::still_running)
-        return fail(errc::timed_out, fmt::format("the mount (process {}) is still draining; its log says why", who.pid));
+        return fail(errc::timed_out,
+                    fmt::format("the mount (process {}) is still draining; its log says why", who.pid));
     return {};
 }
 

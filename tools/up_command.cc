@@ -1,11 +1,10 @@
 // warifu up, down: a whole deployment on this machine.
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/statfs.h>
 #include <sys/vfs.h>
-
-#include <algorithm>
-#include <linux/magic.h>
 
 #include "fs/base/limits.h"
 #include "fs/base/random.h"
@@ -53,8 +52,8 @@ bool is_in_memory(const path_fs::path& directory) {
     return ::statfs(directory.c_str(), &found) == 0 && found.f_type == TMPFS_MAGIC;
 }
 
-/// Each of the n(n-1) streams lies at two ends. What was asked for must fit; the default takes at most a third of the disk, or a
-/// quarter of a memory file system.
+/// Each of the n(n-1) streams lies at two ends. What was asked for must fit; the default takes at most a third of the
+/// disk, or a quarter of a memory file system.
 result<std::uint64_t> pads_target(const up_arguments& given, const path_fs::path& where) {
     const std::uint64_t n = given.scheme.site_count;
     const std::uint64_t ends = 2 * n * (n - 1);
@@ -64,10 +63,11 @@ result<std::uint64_t> pads_target(const up_arguments& given, const path_fs::path
         return std::max(pads_least, std::min(pads_default, fair) >> 20U << 20U);
     }
     if (given.pads * ends > free) {
-        return fail(errc::no_space, fmt::format("pads of {} per link and direction take {} ({} streams at two ends) and {} has {} "
-                                                "free: choose a smaller --pads",
-                                                size_text(given.pads), size_text(given.pads * ends), n * (n - 1), where.string(),
-                                                size_text(free)));
+        return fail(errc::no_space,
+                    fmt::format("pads of {} per link and direction take {} ({} streams at two ends) and {} has {} "
+                                "free: choose a smaller --pads",
+                                size_text(given.pads), size_text(given.pads * ends), n * (n - 1), where.string(),
+                                size_text(free)));
     }
     return given.pads;
 }
@@ -76,7 +76,8 @@ result<std::uint64_t> pads_target(const up_arguments& given, const path_fs::path
 result<void> check_fresh_directory(const path_fs::path& directory) {
     std::error_code ec;
     if (!path_fs::exists(directory, ec)) return {};
-    if (!path_fs::is_directory(directory, ec)) return fail(errc::exists, fmt::format("{}: not a directory", directory.string()));
+    if (!path_fs::is_directory(directory, ec))
+        return fail(errc::exists, fmt::format("{}: not a directory", directory.string()));
     if (!path_fs::is_empty(directory, ec))
         return fail(errc::not_empty, fmt::format("{}: not empty, and no deployment", directory.string()));
     return {};
@@ -90,7 +91,8 @@ result<void> make_directory(const path_fs::path& directory) {
     return fail(code, fmt::format("{}: {}", directory.string(), ec.message()));
 }
 
-/// Configuration of all sites: every site may read what the volume has (so that a restore works from any), the first may write.
+/// Configuration of all sites: every site may read what the volume has (so that a restore works from any), the first
+/// may write.
 result<std::vector<site_config>> plan_sites(const deployment_layout& layout, const up_arguments& given) {
     const auto names = site_names(given.scheme.site_count);
     TRY(const auto ports, choose_ports(names.size()));
@@ -100,8 +102,9 @@ result<std::vector<site_config>> plan_sites(const deployment_layout& layout, con
         site_config site;
         site.name = names[i];
         site.keyd.socket = sockets / (site.name + ".keyd.sock");
-        site.keyd.pads = given.pad_directory.empty() ? layout.pads(site.name)
-                                                     : path_fs::absolute(given.pad_directory).lexically_normal() / site.name;
+        site.keyd.pads = given.pad_directory.empty()
+                             ? layout.pads(site.name)
+                             : path_fs::absolute(given.pad_directory).lexically_normal() / site.name;
         site.keyd.reserve = control_reserve;
         site.server.listen = endpoint{"127.0.0.1", ports[i]};
         site.server.socket = sockets / (site.name + ".server.sock");
@@ -219,8 +222,8 @@ result<deployment> open_or_make(const deployment_layout& layout, const up_argume
 }
 
 void describe(const deployment& where) {
-    fmt::print("{}: {} of {} sites give the files back; mounted at {}\n", where.layout.root().string(), where.volume.threshold,
-               where.volume.sites.size(), where.layout.mount_point().string());
+    fmt::print("{}: {} of {} sites give the files back; mounted at {}\n", where.layout.root().string(),
+               where.volume.threshold, where.volume.sites.size(), where.layout.mount_point().string());
     fmt::print("next: warifu status {}\n", where.layout.root().string());
 }
 
@@ -232,8 +235,10 @@ result<int> up(const up_arguments& given) {
     TRY(const auto lock, file_lock::take(layout.lock_file(), deadline_in_ms(60'000)));
     TRY(auto where, open_or_make(layout, given));
     if (existed && where.settings.complete && given.changes_existing)
-        fmt::print(stderr, "warifu up: {} exists: --scheme, --store-size, --pads, --pad-dir and --link-rate are as it was made\n",
-                   layout.root().string());
+        fmt::print(
+            stderr,
+            "warifu up: {} exists: --scheme, --store-size, --pads, --pad-dir and --link-rate are as it was made\n",
+            layout.root().string());
     for (const auto& site : where.sites) TRY_VOID(make_socket_directory(site.keyd.socket.parent_path()));
     starter processes(where);
     TRY_VOID(processes.start_all());
@@ -276,11 +281,12 @@ result<int> down(const path_fs::path& directory, bool force, std::chrono::second
 }
 
 void add_up(cli& c) {
-    auto* command = cli::command(c.app, "up", "Make or start a deployment of all sites on this machine, and mount it",
-                                 "  warifu up /srv/demo\n"
-                                 "  warifu up /srv/demo --scheme 3,5 --store-size 20G --pads 4G --pad-dir /dev/shm/pads\n"
-                                 "  warifu up /srv/demo --link-rate 10M      key as slow as a real link\n"
-                                 "On an existing deployment it starts what is down; nothing is lost or changed.");
+    auto* command =
+        cli::command(c.app, "up", "Make or start a deployment of all sites on this machine, and mount it",
+                     "  warifu up /srv/demo\n"
+                     "  warifu up /srv/demo --scheme 3,5 --store-size 20G --pads 4G --pad-dir /dev/shm/pads\n"
+                     "  warifu up /srv/demo --link-rate 10M      key as slow as a real link\n"
+                     "On an existing deployment it starts what is down; nothing is lost or changed.");
     struct texts {
         up_arguments up;
         std::string scheme = "2,3", store_size, pads, link_rate;
@@ -288,7 +294,8 @@ void add_up(cli& c) {
     const auto given = std::make_shared<texts>();
     command->add_option("DIR", given->up.directory, "directory of the deployment; made when it is missing")->required();
     const std::vector<CLI::Option*> for_new = {
-        command->add_option("--scheme", given->scheme, "K,N: any K of N sites give the files back")->capture_default_str(),
+        command->add_option("--scheme", given->scheme, "K,N: any K of N sites give the files back")
+            ->capture_default_str(),
         command->add_option("--store-size", given->store_size, "store of each site (default 4G, grows as it fills)"),
         command->add_option("--pads", given->pads,
                             "unspent key per link and direction that is kept up (default: for a first gigabyte)"),
@@ -306,7 +313,8 @@ void add_up(cli& c) {
         if (!given->link_rate.empty()) {
             TRY(given->up.link_rate, parse_bit_rate(given->link_rate));
         }
-        given->up.changes_existing = std::ranges::any_of(for_new, [](const CLI::Option* option) { return option->count() > 0; });
+        given->up.changes_existing =
+            std::ranges::any_of(for_new, [](const CLI::Option* option) { return option->count() > 0; });
         return up(given->up);
     });
 }
@@ -315,8 +323,9 @@ void add_up(cli& c) {
 
 void add_up_commands(cli& c) {
     add_up(c);
-    auto* command = cli::command(c.app, "down", "Unmount and stop everything of a deployment; a second time does nothing",
-                                 "  warifu down /srv/demo");
+    auto* command =
+        cli::command(c.app, "down", "Unmount and stop everything of a deployment; a second time does nothing",
+                     "  warifu down /srv/demo");
     struct arguments {
         path_fs::path directory;
         bool force = false;

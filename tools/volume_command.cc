@@ -26,8 +26,8 @@ struct create_arguments {
 /// Writes volume.json for a volume that does not exist yet, with a fresh id.
 result<volume_config> draw_up(const create_arguments& given) {
     if (given.sites.empty() || given.site.empty()) {
-        return fail(errc::bad_argument, fmt::format("{} does not exist: --sites and --site are needed to write it",
-                                                    given.file.string()));
+        return fail(errc::bad_argument,
+                    fmt::format("{} does not exist: --sites and --site are needed to write it", given.file.string()));
     }
     volume_config volume;
     volume.id = random_uuid<volume_id>();
@@ -61,12 +61,12 @@ result<int> create(const create_arguments& given) {
     core_thread core;
     const auto made = core.wait_for(volume_session::create(core.context(), volume, site));
     if (!made && (made.error().code == errc::denied || made.error().code == errc::access_denied)) {
-        return fail(errc::denied, fmt::format("{} (at each site: warifu access grant SITE.JSON {} {} write)", made.error().text,
-                                              to_text(volume.id), site.name));
+        return fail(errc::denied, fmt::format("{} (at each site: warifu access grant SITE.JSON {} {} write)",
+                                              made.error().text, to_text(volume.id), site.name));
     }
     if (!made) return fail(made.error());
-    fmt::print("{}: volume {} made, {} of {} sites give it back\n", given.file.string(), to_text(volume.id), volume.threshold,
-               volume.sites.size());
+    fmt::print("{}: volume {} made, {} of {} sites give it back\n", given.file.string(), to_text(volume.id),
+               volume.threshold, volume.sites.size());
     return exit_ok;
 }
 
@@ -77,11 +77,12 @@ void add_volume_commands(cli& c) {
                                 "  warifu volume create /etc/warifu/volume.json --name genomes --scheme 2,3 \\\n"
                                 "      --sites site1,site2,site3 --site /etc/warifu/site.json");
     volume->require_subcommand(1);
-    auto* command = cli::command(*volume, "create", "Write volume.json if it is missing, and make the volume at its sites",
-                                 "  warifu volume create /etc/warifu/volume.json --name genomes --scheme 2,3 \\\n"
-                                 "      --sites site1,site2,site3 --site /etc/warifu/site.json --id-only\n"
-                                 "  (grant that id write access at each site, then)\n"
-                                 "  warifu volume create /etc/warifu/volume.json");
+    auto* command =
+        cli::command(*volume, "create", "Write volume.json if it is missing, and make the volume at its sites",
+                     "  warifu volume create /etc/warifu/volume.json --name genomes --scheme 2,3 \\\n"
+                     "      --sites site1,site2,site3 --site /etc/warifu/site.json --id-only\n"
+                     "  (grant that id write access at each site, then)\n"
+                     "  warifu volume create /etc/warifu/volume.json");
     const auto given = std::make_shared<create_arguments>();
     command->add_option("FILE", given->file, "volume.json; written when it is missing")->required();
     command->add_option("--name", given->name, "for people");
@@ -89,7 +90,8 @@ void add_volume_commands(cli& c) {
     command->add_option("--sites", given->sites, "all site names in the volume's order, separated by commas");
     command->add_option("--site", given->site, "site.json of the site that this machine is");
     command->add_option("--run", given->run, "directory of mount.pid and mount.sock (default: run beside FILE)");
-    command->add_flag("--id-only", given->id_only, "write FILE and print the volume's id; make nothing at the sites yet");
+    command->add_flag("--id-only", given->id_only,
+                      "write FILE and print the volume's id; make nothing at the sites yet");
     c.run(command, [given] { return create(*given); });
 }
 

@@ -1,8 +1,7 @@
 #include "tools/volume_session.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 
 #include "fs/async/wait.h"
 #include "keyd/client.h"
@@ -18,8 +17,9 @@ result<void> check_sites(const volume_config& volume, const site_config& site, c
     for (const auto& name : volume.sites) {
         const bool wanted = options.from.empty() || std::ranges::find(options.from, name) != options.from.end();
         if (wanted && name != site.name && site.link_to(name) == nullptr) {
-            return fail(errc::bad_argument, fmt::format("{} has no link to {}, which is a site of the volume (sites: {})", site.name,
-                                                        name, fmt::join(volume.sites, ", ")));
+            return fail(errc::bad_argument,
+                        fmt::format("{} has no link to {}, which is a site of the volume (sites: {})", site.name, name,
+                                    fmt::join(volume.sites, ", ")));
         }
     }
     std::vector<std::string> distinct = options.from;
@@ -27,8 +27,8 @@ result<void> check_sites(const volume_config& volume, const site_config& site, c
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
     for (const auto& name : distinct) {
         if (std::ranges::find(volume.sites, name) == volume.sites.end()) {
-            return fail(errc::bad_argument, fmt::format("no site '{}' in this volume (sites: {})", name,
-                                                        fmt::join(volume.sites, ", ")));
+            return fail(errc::bad_argument,
+                        fmt::format("no site '{}' in this volume (sites: {})", name, fmt::join(volume.sites, ", ")));
         }
     }
     if (!distinct.empty() && distinct.size() < volume.threshold) {
@@ -43,8 +43,8 @@ result<void> check_sites(const volume_config& volume, const site_config& site, c
 
 volume_session::~volume_session() = default;
 
-task<std::unique_ptr<volume_session>> volume_session::connect(asio::io_context& core, volume_config volume, site_config site,
-                                                              session_options options) {
+task<std::unique_ptr<volume_session>> volume_session::connect(asio::io_context& core, volume_config volume,
+                                                              site_config site, session_options options) {
     CO_TRY_VOID(check_sites(volume, site, options));
     CO_TRY(std::shared_ptr<pad_broker> keys, co_await keyd_client::connect(site.keyd.socket.string()));
     std::unique_ptr<volume_session> session(new volume_session);
@@ -87,8 +87,8 @@ volume_options volume_session::options_for(const volume_config& config, const se
     return out;
 }
 
-task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& core, volume_config config, site_config site,
-                                                           session_options options) {
+task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& core, volume_config config,
+                                                           site_config site, session_options options) {
     if (config.randomness != "drbg")
         co_return fail(errc::unsupported, "randomness from keyd's pool is not there yet: set $.randomness to drbg");
     CO_TRY(auto session, co_await connect(core, config, site, options));
@@ -103,7 +103,8 @@ task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& cor
     }
     session->volume_ = std::move(*opened);
     for (const auto& one : session->members_)
-        if (one.store) one.store->on_change([opened_volume = session->volume_.get()](bool) { opened_volume->site_changed(); });
+        if (one.store)
+            one.store->on_change([opened_volume = session->volume_.get()](bool) { opened_volume->site_changed(); });
     co_return session;
 }
 

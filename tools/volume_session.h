@@ -1,6 +1,6 @@
 #pragma once
-// From configuration to an open volume: the site's key manager, its own share server over a Unix socket, the other sites' over
-// one-time pads. What mount, restore, volume create and bench begin with.
+// From configuration to an open volume: the site's key manager, its own share server over a Unix socket, the other
+// sites' over one-time pads. What mount, restore, volume create and bench begin with.
 
 #include <memory>
 #include <string>
@@ -16,8 +16,8 @@ namespace warifu {
 struct session_options {
     open_mode mode = open_mode::write;
     bool takeover = false;
-    std::vector<std::string> from;              // only these sites; empty: all
-    std::size_t memory_size = 128U << 20U;      // for RocksDB and table pieces, bytes
+    std::vector<std::string> from;          // only these sites; empty: all
+    std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
 };
 
 /// Stock and use of the pads between this site and a peer, bytes.
@@ -31,8 +31,8 @@ struct link_stock {
 /// Core thread for all but the constructor's caller.
 class volume_session {
   public:
-    /// Errors: those of volume::open; bad_argument when a site of the volume has no link from this site, or `from` names none of
-    /// the volume's sites; missing_shares when `from` names fewer than k.
+    /// Errors: those of volume::open; bad_argument when a site of the volume has no link from this site, or `from`
+    /// names none of the volume's sites; missing_shares when `from` names fewer than k.
     static task<std::unique_ptr<volume_session>> open(asio::io_context& core, volume_config volume, site_config site,
                                                       session_options options);
     /// Makes the volume at all its sites. denied: a site does not grant this one write access.

@@ -37,7 +37,8 @@ awaitable<held_lock> block_core::lock(const volume_state* volume, chunk_id chunk
         mutex = std::shared_ptr<async_mutex>(new async_mutex(executor_),
                                              [self = weak_from_this(), volume, chunk](async_mutex* gone) {
                                                  delete gone;
-                                                 if (const auto core = self.lock()) core->locks_.erase(lock_key{volume, chunk});
+                                                 if (const auto core = self.lock())
+                                                     core->locks_.erase(lock_key{volume, chunk});
                                              });
         place = mutex;
     }

@@ -1,12 +1,12 @@
 #pragma once
-// The machinery of a sector store: one device, one index, one log, any number of volumes. Private to backends/block; users see
-// block_store.h.
+// The machinery of a sector store: one device, one index, one log, any number of volumes. Private to backends/block;
+// users see block_store.h.
 //
 // Thread: one core thread. Coroutines hold a shared_ptr to the core, so it lives until the last of them is done.
 //
-// How a change becomes durable: its bytes are written to free sectors first; then its entry joins the pending batch; a commit
-// writes the batch to the log and flushes the device once. Everything that waits shares the flush. Sectors that a change frees
-// are erased only after its batch is durable, and given out only after they were erased.
+// How a change becomes durable: its bytes are written to free sectors first; then its entry joins the pending batch; a
+// commit writes the batch to the log and flushes the device once. Everything that waits shares the flush. Sectors that
+// a change frees are erased only after its batch is durable, and given out only after they were erased.
 
 #include <list>
 #include <unordered_map>
@@ -28,8 +28,8 @@ struct dying_extents {
     extent_list extents;
 };
 
-/// What an allocation may use: shares what is free and not reserved; the journal and removes also what is reserved and a part
-/// of the log's room, so that they work in a full store.
+/// What an allocation may use: shares what is free and not reserved; the journal and removes also what is reserved and
+/// a part of the log's room, so that they work in a full store.
 enum class room : std::uint8_t { share, control };
 
 /// A lock that keeps its mutex alive.
@@ -80,8 +80,9 @@ class block_core : public std::enable_shared_from_this<block_core> {
     void log(const volume_ptr& volume, const log_entry& entry);
     void log_now(const log_entry& entry);
     batch_ptr pending() const { return pending_; }
-    /// Frees `extents` once the pending batch is durable and nobody reads `share` (null: nobody does) any more. What the same
-    /// batch brought stays until the next one is durable: recovery judges a last batch by the bytes that it names.
+    /// Frees `extents` once the pending batch is durable and nobody reads `share` (null: nobody does) any more. What
+    /// the same batch brought stays until the next one is durable: recovery judges a last batch by the bytes that it
+    /// names.
     void drop(placed_ptr share, extent_list extents);
     void drop_records(const std::vector<stored_record>& records);
     void request_commit();
@@ -162,7 +163,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     std::uint64_t free_with_log() const;
     bool has_room(std::uint64_t sectors, room kind) const;
     void fill_segment_pool();
-    std::uint64_t log_reserve() const;  // sectors
+    std::uint64_t log_reserve() const;       // sectors
     std::uint64_t checkpoint_limit() const;  // sectors of log
     extent_list used_extents() const;
 

@@ -77,7 +77,8 @@ result<void> block_store::format(const block_store_options& options) {
     {
         // Makes the file; its lock goes before the device below takes its own.
         TRY(const store_file file, open_store_file(options.path, options.size / sector_size * sector_size));
-        if (file.size < store_size_min) return fail(errc::bad_argument, options.path + ": a store needs at least 4 MiB");
+        if (file.size < store_size_min)
+            return fail(errc::bad_argument, options.path + ": a store needs at least 4 MiB");
     }
     asio::io_context context;
     std::optional<result<void>> out;

@@ -1,4 +1,5 @@
-// What the sector store does beside what the disk below it does with the same pattern. Run by hand; TMPDIR says on which disk.
+// What the sector store does beside what the disk below it does with the same pattern. Run by hand; TMPDIR says on
+// which disk.
 
 #include <benchmark/benchmark.h>
 #include <fcntl.h>

@@ -83,8 +83,10 @@ task<bool> block_volume::same_as_stored(share_put share, placed_ptr stored) {
         range.part = i;
         range.size = d.piece_sizes[i];
         if (range.size != 0 && range.size != share.pieces[i].size()) co_return false;
-        if (range.size != 0) ranges.push_back(range);
-        else partly = true;
+        if (range.size != 0)
+            ranges.push_back(range);
+        else
+            partly = true;
     }
     if (!partly && !std::ranges::equal(head->side, share.side.view())) co_return false;
     std::size_t compared = 0;
@@ -258,8 +260,8 @@ task<batch_ptr> block_volume::compare_record(append_request request, stored_reco
     co_return batch_ptr();
 }
 
-/// Puts the record into the pending batch. Null: it is there already. Appends of a volume pass here one after the other, so
-/// that requests in flight keep their order even when a large record is written outside of the log first.
+/// Puts the record into the pending batch. Null: it is there already. Appends of a volume pass here one after the
+/// other, so that requests in flight keep their order even when a large record is written outside of the log first.
 task<batch_ptr> block_volume::append_locked(append_request request) {
     const held_lock lock = co_await core_->lock_journal(volume_);
     CO_TRY_VOID(check_change(request.authority));
@@ -282,7 +284,8 @@ task<batch_ptr> block_volume::append_locked(append_request request) {
     entry.restart = verdict == append_verdict::restart;
     entry.blob_size = static_cast<std::uint32_t>(blob.size());
     entry.blob_checksum = crc32c(blob);
-    if (blob.size() <= record_inline_size_max && core_->index().inline_size() + blob.size() <= record_inline_total_max) {
+    if (blob.size() <= record_inline_size_max &&
+        core_->index().inline_size() + blob.size() <= record_inline_total_max) {
         entry.blob = std::move(blob);
     } else {
         CO_TRY(entry.extents, co_await core_->write_blob(std::move(blob)));

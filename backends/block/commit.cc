@@ -148,8 +148,8 @@ task<> block_core::prepare_segment(std::size_t entry_bytes) {
     co_return result<void>{};
 }
 
-/// Writes the whole index into a fresh chain and lets the superblock point to it. The pending batch that led here is in the
-/// index already; what joins the next batch meanwhile is logged behind the checkpoint.
+/// Writes the whole index into a fresh chain and lets the superblock point to it. The pending batch that led here is in
+/// the index already; what joins the next batch meanwhile is logged behind the checkpoint.
 task<> block_core::write_checkpoint() {
     checkpoint_wanted_ = false;
     for (const auto& [id, volume] : index_.volumes()) volume->is_logged = true;
@@ -159,7 +159,8 @@ task<> block_core::write_checkpoint() {
     log_position fresh;
     superblock next = block_;
     if (log_) {
-        for (const std::uint64_t sector : log_->position().segments) old.push_back(extent{sector, block_.segment_sectors});
+        for (const std::uint64_t sector : log_->position().segments)
+            old.push_back(extent{sector, block_.segment_sectors});
         old.push_back(extent{log_->position().next, block_.segment_sectors});
         retiring_sectors_ = sectors_of(old);
         fresh.number = log_->position().number + 1;

@@ -1,6 +1,6 @@
 #pragma once
-// A device in memory that forgets like a disk does: what was written since the last flush may be there after a crash or not, each
-// sector for itself. For tests; it can also stop working at a chosen operation.
+// A device in memory that forgets like a disk does: what was written since the last flush may be there after a crash or
+// not, each sector for itself. For tests; it can also stop working at a chosen operation.
 
 #include <random>
 
@@ -28,7 +28,8 @@ struct disk_image {
         static constexpr double chances[] = {0.0, 0.2, 0.5, 0.8, 0.95, 1.0};
         std::bernoulli_distribution kept(chances[random() % std::size(chances)]);
         for (const unflushed_sector& one : unflushed)
-            if (kept(random)) std::memcpy(out->durable.data() + one.sector * sector_size, one.bytes.data(), sector_size);
+            if (kept(random))
+                std::memcpy(out->durable.data() + one.sector * sector_size, one.bytes.data(), sector_size);
         out->live = out->durable;
         return out;
     }

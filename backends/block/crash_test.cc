@@ -1,9 +1,8 @@
-// Random work on a device that crashes at a random operation; then many disks that the crash may have left, each opened and
-// compared with what was answered. The seed of a failure is printed; WARIFU_SEED repeats it.
-
-#include <gtest/gtest.h>
+// Random work on a device that crashes at a random operation; then many disks that the crash may have left, each opened
+// and compared with what was answered. The seed of a failure is printed; WARIFU_SEED repeats it.
 
 #include <cstdlib>
+#include <gtest/gtest.h>
 #include <map>
 #include <random>
 #include <set>
@@ -34,8 +33,8 @@ struct model_chunk {
     std::vector<byte_vector> pieces;
     byte_vector side;
     bool answered = false;
-    bool durable = false;          // a flush after the answer was answered
-    bool removal_asked = false;    // of the whole chunk
+    bool durable = false;        // a flush after the answer was answered
+    bool removal_asked = false;  // of the whole chunk
     bool removal_answered = false;
     bool removal_durable = false;
     std::vector<bool> piece_removal_asked;
@@ -77,10 +76,12 @@ class crash_run {
         if (opened) {
             auto store = std::move(*opened);
             auto volume = *store->open_volume(volume_name);
-            for (int step = 0; step < 120 && one_step(*volume); ++step) {}
+            for (int step = 0; step < 120 && one_step(*volume); ++step) {
+            }
         }
         idle();
-        for (int i = 0; i < images_per_run && !testing::Test::HasFailure(); ++i) check_image(image_->crashed(random_), 0);
+        for (int i = 0; i < images_per_run && !testing::Test::HasFailure(); ++i)
+            check_image(image_->crashed(random_), 0);
     }
 
   private:
@@ -158,8 +159,10 @@ class crash_run {
         if (!after.empty() && random_() % 8 == 0) {  // in the place of an earlier one, or anew
             request.restart = random_() % 2 == 0;
             const std::uint64_t at = after.begin()->first + random_() % after.size();
-            if (request.restart) request.entry.sequence = last + 5;
-            else if (after.at(at).epoch < writer_) request.entry.sequence = at;
+            if (request.restart)
+                request.entry.sequence = last + 5;
+            else if (after.at(at).epoch < writer_)
+                request.entry.sequence = at;
         }
         for (const auto& [id, chunk] : model_.chunks)
             if (chunk.answered && !chunk.removal_asked && random_() % 4 == 0) request.entry.chunks.push_back(id);
@@ -270,7 +273,8 @@ class crash_run {
             record.share.assign(entry.share.view().begin(), entry.share.view().end());
         }
         bool known = false;
-        for (std::size_t i = model_.journal_answered; i < model_.journals.size(); ++i) known |= model_.journals[i] == found;
+        for (std::size_t i = model_.journal_answered; i < model_.journals.size(); ++i)
+            known |= model_.journals[i] == found;
         ASSERT_TRUE(known) << "the journal is not one that was asked for, with everything that was answered";
         for (const auto& [sequence, record] : found)
             for (const chunk_id& id : record.chunks)

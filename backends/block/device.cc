@@ -1,15 +1,14 @@
 #include "backends/block/device.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <climits>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <climits>
 
 #include "fs/base/assert.h"
 
@@ -32,7 +31,7 @@ const buffer& zeros() {
 
 /// What a file says of direct I/O: true when 4 KiB alignment is enough.
 bool can_be_direct(int fd) {
-    struct statx info {};
+    struct statx info{};
 #ifdef STATX_DIOALIGN
     if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) == 0 && (info.stx_mask & STATX_DIOALIGN) != 0)
         return info.stx_dio_offset_align != 0 && info.stx_dio_offset_align <= sector_size &&
@@ -45,7 +44,7 @@ bool can_be_direct(int fd) {
 }
 
 result<void> find_size(const std::string& path, store_file& file) {
-    struct stat info {};
+    struct stat info{};
     if (::fstat(file.fd, &info) != 0) return os_failure(path, errno);
     if (S_ISREG(info.st_mode)) {
         file.size = static_cast<std::uint64_t>(info.st_size);
@@ -76,7 +75,7 @@ store_file::~store_file() {
 
 result<store_file> open_store_file(const std::string& path, std::uint64_t create_size) {
     store_file file;
-    struct stat info {};
+    struct stat info{};
     const bool is_block = ::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
     const int create = create_size > 0 && !is_block ? O_CREAT : 0;
     const int exclusive = is_block ? O_EXCL : 0;  // refuses what is mounted
@@ -85,7 +84,8 @@ result<store_file> open_store_file(const std::string& path, std::uint64_t create
     file.direct = file.fd >= 0;
     if (file.fd < 0 && errno == EINVAL) file.fd = ::open(path.c_str(), flags, 0600);
     if (file.fd < 0) return fail(os_failure(path, errno).error());
-    if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0) return fail(errc::busy, path + ": this store is open in another process");
+    if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0)
+        return fail(errc::busy, path + ": this store is open in another process");
     TRY_VOID(find_size(path, file));
     if (file.size == 0 && create_size > 0 && !file.is_block_device) {
         if (::ftruncate(file.fd, static_cast<off_t>(create_size)) != 0) return fail(os_failure(path, errno).error());

@@ -1,6 +1,6 @@
 #pragma once
-// A raw block device or a file, addressed by sector. Non-virtual checks around a virtual implementation, so that tests can put a
-// device below the store that fails, forgets or tears (crash_device.h).
+// A raw block device or a file, addressed by sector. Non-virtual checks around a virtual implementation, so that tests
+// can put a device below the store that fails, forgets or tears (crash_device.h).
 
 #include "backends/block/layout.h"
 #include "backends/block/ring.h"
@@ -52,7 +52,8 @@ class device {
     std::uint64_t bytes_read_ = 0;
 };
 
-/// A file or block device through io_uring and, where the file system can, O_DIRECT. Locked against a second opener (flock).
+/// A file or block device through io_uring and, where the file system can, O_DIRECT. Locked against a second opener
+/// (flock).
 class file_device final : public device {
   public:
     /// Errors: not_found, busy (open elsewhere), bad_argument (neither a file nor a block device), io_error.

@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <fstream>
+#include <gtest/gtest.h>
 #include <random>
 
 #include "backends/block/log_format.h"
@@ -79,8 +78,10 @@ TEST(superblock, quorum_table) {
         for (int i = 0; i < 4; ++i) {
             superblock block = sample_superblock();
             block.sequence = static_cast<std::uint64_t>(r.copies[i]);
-            if (r.copies[i] == 'x') copies.push_back(fail(errc::bad_checksum, "damaged"));
-            else copies.push_back(block);
+            if (r.copies[i] == 'x')
+                copies.push_back(fail(errc::bad_checksum, "damaged"));
+            else
+                copies.push_back(block);
         }
         const auto chosen = choose_superblock(copies);
         if (r.chosen == 'x') {
@@ -133,9 +134,12 @@ TEST(share_head, round_trip_and_every_flipped_bit_is_noticed) {
 TEST(share_head, known_bytes) {
     const encoded_head encoded = encode_share_head(sample_head());
     EXPECT_EQ(to_hex(encoded.bytes.view(0, 16)), "5752465348415245000100017bac25ae");
-    EXPECT_EQ(to_hex(encoded.bytes.view(48, 32)), "000000000000000900000000000000080000000000000007"
-                                                  "0000000201000000");
-    EXPECT_EQ(to_hex(encoded.bytes.view(96, 24)), "0000000300000028000000040000000200000000" "0000012c");
+    EXPECT_EQ(to_hex(encoded.bytes.view(48, 32)),
+              "000000000000000900000000000000080000000000000007"
+              "0000000201000000");
+    EXPECT_EQ(to_hex(encoded.bytes.view(96, 24)),
+              "0000000300000028000000040000000200000000"
+              "0000012c");
     EXPECT_EQ(to_hex(encoded.bytes.view(128, 24)), "000000000000012c0000000100000000000003e800000004");
     EXPECT_EQ(to_hex(encoded.bytes.view(152, 28)), "00001068000000000000106801020304020406080306090c04080c10");
 }
@@ -176,8 +180,8 @@ std::vector<log_entry> sample_entries() {
     outer_record.extents = {extent{500, 2}};
     volume_entry volume;
     volume.volume.bytes.fill(std::byte{0x44});
-    return {volume, share, remove_entry{1, {{1, 2}, 3}}, inline_record, outer_record, cut_entry{1, 8},
-            promise_entry{1, {6, 7}}, zeroed_entry{5000}};
+    return {volume,       share,           remove_entry{1, {{1, 2}, 3}}, inline_record,
+            outer_record, cut_entry{1, 8}, promise_entry{1, {6, 7}},     zeroed_entry{5000}};
 }
 
 byte_vector sample_batch() {
@@ -251,7 +255,8 @@ TEST(sector_crc, equals_the_plain_checksum) {
     std::mt19937_64 random(1);
     buffer bytes(37 * sector_size);
     for (std::byte& b : bytes.span()) b = static_cast<std::byte>(random());
-    const std::vector<bytes_view> views = {bytes.view(0, 5 * sector_size), bytes.view(5 * sector_size, 32 * sector_size)};
+    const std::vector<bytes_view> views = {bytes.view(0, 5 * sector_size),
+                                           bytes.view(5 * sector_size, 32 * sector_size)};
     const auto sums = sector_checksums(views);
     ASSERT_EQ(sums.size(), 37U);
     for (std::size_t i = 0; i < 37; ++i) EXPECT_EQ(sums[i], crc32c(bytes.view(i * sector_size, sector_size)));

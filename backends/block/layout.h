@@ -35,7 +35,8 @@ extent_list joined(const extent_list& extents);
 extent_list unshared(const extent_list& whole, extent_list other);
 
 inline constexpr unsigned superblock_copy_count = 4;
-inline constexpr std::uint64_t superblock_spacing = 64;  // sectors between copies, so that one bad region spares the others
+inline constexpr std::uint64_t superblock_spacing =
+    64;  // sectors between copies, so that one bad region spares the others
 inline constexpr std::uint64_t data_first = superblock_copy_count * superblock_spacing;  // sector where extents begin
 
 }  // namespace warifu

@@ -140,13 +140,27 @@ result<log_entry> take_entry(reader& in) {
     reader r(body);
     result<log_entry> out = fail(errc::bad_format, "log: unknown entry");
     switch (static_cast<entry_type>(type)) {
-        case entry_type::volume: out = take_volume(r); break;
-        case entry_type::share: out = take_share(r); break;
-        case entry_type::remove: out = take_remove(r); break;
-        case entry_type::record: out = take_record(r); break;
-        case entry_type::cut: out = take_cut(r); break;
-        case entry_type::promise: out = take_promise(r); break;
-        case entry_type::zeroed: out = take_zeroed(r); break;
+        case entry_type::volume:
+            out = take_volume(r);
+            break;
+        case entry_type::share:
+            out = take_share(r);
+            break;
+        case entry_type::remove:
+            out = take_remove(r);
+            break;
+        case entry_type::record:
+            out = take_record(r);
+            break;
+        case entry_type::cut:
+            out = take_cut(r);
+            break;
+        case entry_type::promise:
+            out = take_promise(r);
+            break;
+        case entry_type::zeroed:
+            out = take_zeroed(r);
+            break;
     }
     if (out) TRY_VOID(r.done());
     return out;
@@ -196,7 +210,8 @@ result<segment_header> decode_segment_header(bytes_view sector) {
     TRY(out.number, r.take_be<std::uint64_t>());
     TRY(out.sector, r.take_be<std::uint64_t>());
     TRY(out.next, r.take_be<std::uint64_t>());
-    if (out.next < data_first || out.next >= sector_limit) return fail(errc::bad_format, "log segment: next out of range");
+    if (out.next < data_first || out.next >= sector_limit)
+        return fail(errc::bad_format, "log segment: next out of range");
     return out;
 }
 

@@ -1,4 +1,5 @@
-// Opening a store: superblock, replay of the log, judgement of its last batch; closing; rebuilding the index by scanning.
+// Opening a store: superblock, replay of the log, judgement of its last batch; closing; rebuilding the index by
+// scanning.
 
 #include <algorithm>
 
@@ -10,7 +11,8 @@ namespace warifu {
 task<> block_core::read_superblock() {
     std::vector<result<superblock>> copies;
     for (unsigned copy = 0; copy < superblock_copy_count; ++copy) {
-        if (superblock_sector(copy) >= disk_->sector_count()) co_return fail(errc::bad_format, "too small for a share store");
+        if (superblock_sector(copy) >= disk_->sector_count())
+            co_return fail(errc::bad_format, "too small for a share store");
         const auto bytes = co_await disk_->read_sectors(extent{superblock_sector(copy), 1});
         if (bytes)
             copies.push_back(decode_superblock(bytes->view(), copy));
@@ -23,8 +25,9 @@ task<> block_core::read_superblock() {
     co_return co_await repair_superblock(std::move(copies));
 }
 
-/// Copies that lag behind, after a crash in an update, or are damaged: brought up to the chosen state before anything else.
-/// Otherwise two that lag could outvote a later update that a crash leaves half done, and point to a log that is gone.
+/// Copies that lag behind, after a crash in an update, or are damaged: brought up to the chosen state before anything
+/// else. Otherwise two that lag could outvote a later update that a crash leaves half done, and point to a log that is
+/// gone.
 task<> block_core::repair_superblock(std::vector<result<superblock>> copies) {
     bool any = false;
     for (unsigned copy = 0; copy < superblock_copy_count; ++copy) {
@@ -131,8 +134,8 @@ extent_list block_core::used_extents() const {
     return used;
 }
 
-/// A later entry of the last batch may have taken the place of an earlier one. The bytes of both stay until another batch is
-/// durable: after one more crash the same batch is judged by them again.
+/// A later entry of the last batch may have taken the place of an earlier one. The bytes of both stay until another
+/// batch is durable: after one more crash the same batch is judged by them again.
 void block_core::keep_tail_extents(const extent_list& used) {
     extent_list kept;
     for (const extent& e : std::exchange(tail_extents_, {}))
@@ -186,14 +189,16 @@ task<> block_core::close() {
     collect_dying();
     const deadline until = deadline_in_ms(request_timeout_ms);
     kick_eraser();
-    while (erasing_ && co_await eraser_idle_.wait(until)) {}
+    while (erasing_ && co_await eraser_idle_.wait(until)) {
+    }
     CO_TRY_VOID(check_working());
     CO_TRY_VOID(co_await barrier());
     while (committing_) co_await asio::post(executor_, asio::use_awaitable);
     CO_TRY_VOID(co_await write_checkpoint());
     // The old chain became free just now; the next opening finds it clean only if it is erased before.
     kick_eraser();
-    while (erasing_ && co_await eraser_idle_.wait(until)) {}
+    while (erasing_ && co_await eraser_idle_.wait(until)) {
+    }
     CO_TRY_VOID(check_working());
     block_.free_is_clean = !erasing_ && space_.unclean_count() == 0 && dying_.empty();
     CO_TRY_VOID(co_await disk_->flush());
@@ -202,8 +207,8 @@ task<> block_core::close() {
     co_return result<void>{};
 }
 
-/// Finds shares by their heads and begins a new incarnation: journals and promises cannot be found again, and a store that
-/// forgot a promise must not be taken for the one that made it.
+/// Finds shares by their heads and begins a new incarnation: journals and promises cannot be found again, and a store
+/// that forgot a promise must not be taken for the one that made it.
 task<> block_core::rebuild() {
     CO_TRY_VOID(co_await scan_shares());
     block_.incarnation = random_uuid<incarnation_id>();

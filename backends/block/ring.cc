@@ -1,11 +1,10 @@
 #include "backends/block/ring.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "fs/base/assert.h"
 #include "fs/base/limits.h"
@@ -68,7 +67,8 @@ result<void> ring::set_up() {
 ring::~ring() {
     WARIFU_ASSERT(in_flight_ == 0);
     if (!is_set_up_) return;
-    io_uring_unregister_files(&ring_);  // now: a ring's own end comes some time after, and would hold the file till then
+    io_uring_unregister_files(
+        &ring_);  // now: a ring's own end comes some time after, and would hold the file till then
     io_uring_queue_exit(&ring_);
 }
 
@@ -80,8 +80,8 @@ task<> ring::run(std::vector<transfer> transfers) {
         operations.push_back(std::move(op));
     }
     start_group starter{shared_from_this()};
-    return asio::async_initiate<const asio::use_awaitable_t<>, void(result<void>)>(std::move(starter), asio::use_awaitable,
-                                                                                   std::move(operations));
+    return asio::async_initiate<const asio::use_awaitable_t<>, void(result<void>)>(
+        std::move(starter), asio::use_awaitable, std::move(operations));
 }
 
 task<> ring::flush() {
@@ -89,8 +89,8 @@ task<> ring::flush() {
     operations.push_back(std::make_unique<operation>());
     operations.back()->is_flush = true;
     start_group starter{shared_from_this()};
-    return asio::async_initiate<const asio::use_awaitable_t<>, void(result<void>)>(std::move(starter), asio::use_awaitable,
-                                                                                   std::move(operations));
+    return asio::async_initiate<const asio::use_awaitable_t<>, void(result<void>)>(
+        std::move(starter), asio::use_awaitable, std::move(operations));
 }
 
 void ring::start(std::vector<std::unique_ptr<operation>> operations, handler done) {
@@ -234,7 +234,8 @@ void ring::abandon() {
             --in_flight_;
         }
     }
-    in_flight_ = 0;  // on another thread than the ring's nothing can be waited for: those operations leak, and stay valid
+    in_flight_ =
+        0;  // on another thread than the ring's nothing can be waited for: those operations leak, and stay valid
     for (auto& op : backlog_) dropped.push_back(std::move(op));
     backlog_.clear();
     // Their coroutines are destroyed here, and may hold the last reference to this ring: the caller's guard keeps it.

@@ -1,13 +1,12 @@
 #pragma once
-// io_uring for one open file: transfers run until their full length is done, a bounded number at once, completions arrive on the
-// io_context through an eventfd.
-
-#include <liburing.h>
-#include <sys/uio.h>
+// io_uring for one open file: transfers run until their full length is done, a bounded number at once, completions
+// arrive on the io_context through an eventfd.
 
 #include <deque>
 #include <functional>
+#include <liburing.h>
 #include <memory>
+#include <sys/uio.h>
 #include <vector>
 
 #include "fs/async/asio.h"
@@ -21,8 +20,9 @@ struct transfer {
     std::vector<iovec> parts;
 };
 
-/// Thread: the one that made it (SINGLE_ISSUER). Whoever waits must keep the memory of its transfers alive until the answer;
-/// when the io_context goes away first, the ring waits for the kernel before it lets go of the waiting coroutines.
+/// Thread: the one that made it (SINGLE_ISSUER). Whoever waits must keep the memory of its transfers alive until the
+/// answer; when the io_context goes away first, the ring waits for the kernel before it lets go of the waiting
+/// coroutines.
 class ring : public std::enable_shared_from_this<ring> {
   public:
     /// `fd` stays the caller's and open for as long as the ring lives. Errors: io_error.
@@ -31,10 +31,11 @@ class ring : public std::enable_shared_from_this<ring> {
     ring(const ring&) = delete;
     ring& operator=(const ring&) = delete;
 
-    /// Runs all of them, at once as far as the bound allows. Errors: io_error (the first one that failed; the others were
-    /// waited for).
+    /// Runs all of them, at once as far as the bound allows. Errors: io_error (the first one that failed; the others
+    /// were waited for).
     task<> run(std::vector<transfer> transfers);
-    /// fdatasync. Covers transfers that were answered before; it is never linked to a write, since a short write is resubmitted.
+    /// fdatasync. Covers transfers that were answered before; it is never linked to a write, since a short write is
+    /// resubmitted.
     task<> flush();
 
   private:

@@ -1,5 +1,6 @@
 #pragma once
-// CRC32C of each sector of a run. Several sectors at once where the processor can: one alone waits for its own last result.
+// CRC32C of each sector of a run. Several sectors at once where the processor can: one alone waits for its own last
+// result.
 
 #include <vector>
 

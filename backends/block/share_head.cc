@@ -14,7 +14,8 @@ constexpr std::size_t data_sectors_max = share_size_max / sector_size + chunk_pi
 static_assert(share_head_fixed_size + extent_count_max * extent_encoded_size <= sector_size,
               "the outline of a head lies in its first sector");
 static_assert(share_head_fixed_size + extent_count_max * extent_encoded_size + 4 * chunk_piece_count_max +
-                  4 * data_sectors_max + share_side_size_max <= share_head_sectors_max * sector_size);
+                  4 * data_sectors_max + share_side_size_max <=
+              share_head_sectors_max * sector_size);
 
 std::uint32_t checksum_of(bytes_view head) {
     static constexpr std::array<std::byte, 4> hole{};
@@ -92,8 +93,8 @@ std::uint64_t share_head::first_sector_of(std::uint32_t part) const {
 }
 
 std::size_t share_head::memory_size() const {
-    return sizeof *this + extents.size() * sizeof(extent) + 4 * (description.piece_sizes.size() + sector_checksums.size()) +
-           side.size() + 128;
+    return sizeof *this + extents.size() * sizeof(extent) +
+           4 * (description.piece_sizes.size() + sector_checksums.size()) + side.size() + 128;
 }
 
 std::uint32_t share_head_sectors(std::size_t extent_count, std::size_t piece_count, std::size_t data_sectors,
@@ -148,12 +149,14 @@ result<share_head_outline> outline_share_head(bytes_view first_sector) {
 }
 
 result<share_head> decode_share_head(bytes_view sectors) {
-    if (sectors.empty() || sectors.size() % sector_size != 0) return fail(errc::bad_format, "share head: not whole sectors");
+    if (sectors.empty() || sectors.size() % sector_size != 0)
+        return fail(errc::bad_format, "share head: not whole sectors");
     reader r(sectors);
     share_head head;
     TRY(const head_counts counts, decode_fixed(r, head));
     if (counts.head_sectors * sector_size != sectors.size()) return fail(errc::bad_format, "share head: wrong size");
-    if (checksum_of(sectors) != share_head_checksum(sectors)) return fail(errc::bad_checksum, "share head: bad checksum");
+    if (checksum_of(sectors) != share_head_checksum(sectors))
+        return fail(errc::bad_checksum, "share head: bad checksum");
     TRY(head.extents, decode_extents(r, counts.extents));
     if (sectors_of(head.extents) != std::uint64_t{counts.head_sectors} + counts.data_sectors)
         return fail(errc::bad_format, "share head: extents do not cover the share");

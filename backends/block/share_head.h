@@ -1,6 +1,7 @@
 #pragma once
-// The head of a stored share: everything needed to read and check the share without any index, so that an index can be rebuilt
-// by scanning. A share is a list of logical sectors: first the head, then each piece that is still there from a fresh sector on.
+// The head of a stored share: everything needed to read and check the share without any index, so that an index can be
+// rebuilt by scanning. A share is a list of logical sectors: first the head, then each piece that is still there from a
+// fresh sector on.
 
 #include "backends/block/superblock.h"
 #include "backends/share_store.h"
@@ -13,7 +14,7 @@ struct share_head {
     chunk_id chunk;
     std::uint32_t generation = 0;  // counts revisions (removed pieces); the greatest good one is the truth
     share_description description;
-    extent_list extents;                        // of the whole share; the first of them begins with this head
+    extent_list extents;                          // of the whole share; the first of them begins with this head
     std::vector<std::uint32_t> sector_checksums;  // CRC32C of each data sector, padding included
     byte_vector side;
 

@@ -16,7 +16,8 @@ bool is_aligned(bytes_view bytes) {
     return reinterpret_cast<std::uintptr_t>(bytes.data()) % sector_size == 0;
 }
 
-/// The pieces as whole sectors: large aligned ones where they are, the rest (and last sectors) copied and padded with zeros.
+/// The pieces as whole sectors: large aligned ones where they are, the rest (and last sectors) copied and padded with
+/// zeros.
 struct sector_stream {
     buffer bounce;
     std::vector<bytes_view> views;  // each a whole number of sectors; neighbours in memory are joined
@@ -94,7 +95,8 @@ std::vector<sector_io> lay_into(bytes_span memory, const extent_list& extents) {
 
 /// Gives back what `extents` has more than `size_of(run count)` sectors; fewer runs may need fewer sectors.
 void block_core::trim(extent_list& extents, const std::function<std::uint64_t(std::size_t)>& size_of) {
-    for (std::uint64_t wanted = size_of(extents.size()); wanted < sectors_of(extents); wanted = size_of(extents.size())) {
+    for (std::uint64_t wanted = size_of(extents.size()); wanted < sectors_of(extents);
+         wanted = size_of(extents.size())) {
         space_.give_back(part_of(extents, wanted, sectors_of(extents) - wanted));
         extents = part_of(extents, 0, wanted);
     }
@@ -259,8 +261,8 @@ task<placed_ptr> block_core::write_revision(volume_ptr volume, chunk_id chunk, p
     data = joined(data);
     head.sector_checksums = std::move(checksums);
     const auto size_of = [&](std::size_t extents) {
-        return share_head_sectors(extents + data.size(), head.description.piece_sizes.size(), head.sector_checksums.size(),
-                                  head.side.size());
+        return share_head_sectors(extents + data.size(), head.description.piece_sizes.size(),
+                                  head.sector_checksums.size(), head.side.size());
     };
     CO_TRY(extent_list place, co_await allocate(size_of(extent_count_max), room::control));
     if (place.size() + data.size() > extent_count_max) {
@@ -283,7 +285,8 @@ task<> block_core::verify_share(volume_ptr volume, chunk_id chunk, placed_ptr sh
     for (std::uint64_t at = 0; at < count; at += step) {
         const std::uint64_t now = std::min(step, count - at);
         buffer bytes(now * sector_size);
-        CO_TRY_VOID(co_await disk_->read(lay_into(bytes.span(), part_of(share->extents, share->head_sectors + at, now))));
+        CO_TRY_VOID(
+            co_await disk_->read(lay_into(bytes.span(), part_of(share->extents, share->head_sectors + at, now))));
         if (!sectors_match(bytes.view(), std::span(head->sector_checksums).subspan(at)))
             co_return fail(errc::bad_checksum, "a share is not whole");
     }

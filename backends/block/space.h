@@ -1,7 +1,7 @@
 #pragma once
-// Which sectors are free. Nothing of this is on disk: it follows from the index. Free sectors are *clean* (zeros, ready to use),
-// *dirty* (hold bytes that were freed and must be erased), *suspect* (may hold such bytes, after a crash) or *raw* (never
-// written, behind `zeroed_end`). Only clean ones are given out, low addresses first.
+// Which sectors are free. Nothing of this is on disk: it follows from the index. Free sectors are *clean* (zeros, ready
+// to use), *dirty* (hold bytes that were freed and must be erased), *suspect* (may hold such bytes, after a crash) or
+// *raw* (never written, behind `zeroed_end`). Only clean ones are given out, low addresses first.
 
 #include <array>
 #include <map>
@@ -39,8 +39,10 @@ class free_runs {
 
 class space {
   public:
-    /// All sectors of [data_first, sector_count) that are not `used`. Errors: bad_format when `used` overlap or lie outside.
-    static result<space> make(std::uint64_t sector_count, std::uint64_t zeroed_end, extent_list used, bool free_is_clean);
+    /// All sectors of [data_first, sector_count) that are not `used`. Errors: bad_format when `used` overlap or lie
+    /// outside.
+    static result<space> make(std::uint64_t sector_count, std::uint64_t zeroed_end, extent_list used,
+                              bool free_is_clean);
 
     /// `count` clean sectors in at most extent_count_max runs, or nothing when clean ones do not suffice now.
     std::optional<extent_list> take_clean(std::uint64_t count);

@@ -15,14 +15,16 @@ constexpr std::uint64_t log_segments_before_checkpoint = 4;
 
 bool is_zero(bytes_view bytes) {
     // Compares the bytes with themselves shifted by one.
-    return bytes.empty() || (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+    return bytes.empty() ||
+           (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 }  // namespace
 
 /// Room for the log: a running chain, a checkpoint of the index beside it, and some.
 std::uint64_t block_core::log_reserve() const {
-    const std::uint64_t snapshot = divide_up(index_.snapshot_size() + pending_->size, block_.segment_sectors * sector_size);
+    const std::uint64_t snapshot =
+        divide_up(index_.snapshot_size() + pending_->size, block_.segment_sectors * sector_size);
     return (log_segments_kept + 2 * snapshot) * block_.segment_sectors;
 }
 
@@ -71,7 +73,8 @@ bool block_core::has_room(std::uint64_t sectors, room kind) const {
 task<extent_list> block_core::allocate(std::uint64_t sectors, room kind) {
     const deadline until = deadline_in_ms(request_timeout_ms);
     if (!has_room(sectors, kind)) {
-        if (!pending_->freed.empty() || writing_) CO_TRY_VOID(co_await barrier());  // removes that were answered free space
+        if (!pending_->freed.empty() || writing_)
+            CO_TRY_VOID(co_await barrier());  // removes that were answered free space
         if (!has_room(sectors, kind)) co_return fail(errc::no_space, "the store is full");
     }
     for (;;) {
@@ -108,7 +111,8 @@ void block_core::collect_dying() {
 
 void block_core::kick_eraser() {
     if (erasing_ || stopped_ || failure_) return;
-    const bool wants_raw = !closing_ && space_.raw_count() > 0 && space_.clean_count() * sector_size < options_.zero_ahead;
+    const bool wants_raw =
+        !closing_ && space_.raw_count() > 0 && space_.clean_count() * sector_size < options_.zero_ahead;
     if (space_.unclean_count() == 0 && !wants_raw) return;
     erasing_ = true;
     eraser_idle_.reset();
@@ -160,8 +164,8 @@ task<> block_core::erase_suspect(extent where) {
     co_return co_await disk_->write_zeros(where);
 }
 
-/// Fresh space is zero-written before use, so that flushes touch no journal of a file system below; and the log tells of it
-/// before bytes of shares get there, so that they are found and erased after a crash.
+/// Fresh space is zero-written before use, so that flushes touch no journal of a file system below; and the log tells
+/// of it before bytes of shares get there, so that they are found and erased after a crash.
 task<> block_core::open_raw(extent where) {
     CO_TRY_VOID(co_await disk_->write_zeros(where));
     if (!serving_) {  // recovery: the checkpoint that follows will tell

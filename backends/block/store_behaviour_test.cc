@@ -1,12 +1,10 @@
 // What the sector store does beyond the conformance suite: damage, refusal, full disks, rebuilding, costs.
 
 #include <fcntl.h>
+#include <fstream>
+#include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include <linux/loop.h>
-
-#include <fstream>
 
 #include "backends/block/store_test_support.h"
 #include "backends/block/superblock.h"
@@ -105,7 +103,8 @@ TEST(block_store, lagging_superblock_copies_are_brought_up_at_open) {
     --behind.sequence;
     for (unsigned copy = 2; copy < 4; ++copy) {
         const byte_vector old = encode_superblock(behind, copy);
-        std::ranges::copy(old, t.image->live.begin() + static_cast<std::ptrdiff_t>(superblock_sector(copy) * sector_size));
+        std::ranges::copy(old,
+                          t.image->live.begin() + static_cast<std::ptrdiff_t>(superblock_sector(copy) * sector_size));
     }
     t.image->durable = t.image->live;
     ASSERT_TRUE(t.open());

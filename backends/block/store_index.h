@@ -1,6 +1,6 @@
 #pragma once
-// What is in a store, in memory: volumes, where each share lies, the journals. It is a function of the log: replay applies the
-// log's entries, and a running store applies the same entries as it logs them. About 220 bytes per share.
+// What is in a store, in memory: volumes, where each share lies, the journals. It is a function of the log: replay
+// applies the log's entries, and a running store applies the same entries as it logs them. About 220 bytes per share.
 
 #include <map>
 #include <memory>
@@ -18,9 +18,9 @@ struct placed_share {
     std::uint32_t generation = 0;
     std::uint32_t head_checksum = 0;
     std::uint32_t head_sectors = 0;
-    bool head_was_used = false;              // since the cache looked last
+    bool head_was_used = false;  // since the cache looked last
     extent_list extents;
-    std::shared_ptr<const share_head> head;  // while the cache keeps it
+    std::shared_ptr<const share_head> head;   // while the cache keeps it
     std::shared_ptr<placed_share> successor;  // a revision shares sectors: who holds the old one holds the new one too
 };
 
@@ -86,8 +86,9 @@ class store_index {
     std::uint64_t zeroed_end() const { return zeroed_end_; }
 
   private:
-    std::vector<stored_record> drop_records(volume_state& volume, std::map<std::uint64_t, stored_record>::iterator first,
-                             std::map<std::uint64_t, stored_record>::iterator last);
+    std::vector<stored_record> drop_records(volume_state& volume,
+                                            std::map<std::uint64_t, stored_record>::iterator first,
+                                            std::map<std::uint64_t, stored_record>::iterator last);
     result<void> apply_record(record_entry entry);
     result<std::shared_ptr<volume_state>> known(volume_number number) const;
 

@@ -1,6 +1,7 @@
 #pragma once
-// The chain of log segments on the device. A writer appends one batch at a time and flushes before the next one, so at most the
-// last batch of a log can be torn; a reader that finds good batches behind a bad one reports damage instead of losing them.
+// The chain of log segments on the device. A writer appends one batch at a time and flushes before the next one, so at
+// most the last batch of a log can be torn; a reader that finds good batches behind a bad one reports damage instead of
+// losing them.
 
 #include <optional>
 

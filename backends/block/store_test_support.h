@@ -28,7 +28,8 @@ struct memory_disk_store {
     std::shared_ptr<share_store> volume;
     std::uint64_t next_record = 1;
 
-    explicit memory_disk_store(std::uint64_t size = 16U << 20U) : image(std::make_shared<disk_image>(size / sector_size)) {
+    explicit memory_disk_store(std::uint64_t size = 16U << 20U)
+        : image(std::make_shared<disk_image>(size / sector_size)) {
         const auto fresh = std::make_unique<crash_device>(core.get_executor(), image);
         EXPECT_TRUE(run(block_store::format_device(*fresh, options)));
         EXPECT_TRUE(open());

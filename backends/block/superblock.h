@@ -10,7 +10,8 @@
 
 namespace warifu {
 
-using store_uuid = uuid_of<struct store_tag>;  // never leaves the site: nobody else can forge a share head or a log batch
+using store_uuid =
+    uuid_of<struct store_tag>;  // never leaves the site: nobody else can forge a share head or a log batch
 
 inline constexpr std::uint16_t store_version = 1;
 
@@ -42,8 +43,8 @@ constexpr std::uint64_t superblock_sector(unsigned copy) {
     return copy * superblock_spacing;
 }
 
-/// The state that at least two copies carry, the newest if there are several. Errors: that of the copies when none is good,
-/// bad_checksum when no two good ones agree.
+/// The state that at least two copies carry, the newest if there are several. Errors: that of the copies when none is
+/// good, bad_checksum when no two good ones agree.
 result<superblock> choose_superblock(std::span<const result<superblock>> copies);
 
 }  // namespace warifu

@@ -1,6 +1,6 @@
 #pragma once
-// A decorator that makes any store fail, hang, answer late, lose answers or lie: the site that tests of the upper layers need.
-// Shipped with the stores; nothing outside of tests uses it.
+// A decorator that makes any store fail, hang, answer late, lose answers or lie: the site that tests of the upper
+// layers need. Shipped with the stores; nothing outside of tests uses it.
 
 #include <map>
 #include <set>
@@ -16,15 +16,15 @@ class faulty_store final : public share_store {
     faulty_store(asio::any_io_executor executor, std::shared_ptr<share_store> inner);
 
     // Switches; each may be changed at any time between calls.
-    bool unreachable = false;                    // every call fails at once with `unreachable`
-    bool full = false;                           // reserve and put fail with no_space
-    std::chrono::milliseconds delay{0};          // before each call reaches the inner store
-    std::optional<std::uint32_t> calls_left;     // after that many calls the store is unreachable (the crash of a site)
-    std::uint32_t lose_answers = 0;              // the next so many changes are done, but answered with `unreachable`
-    std::set<chunk_id> damaged_chunks;           // get answers bad_checksum
-    bool lie_always = false;                     // get and read_journal flip a bit of every answer
-    std::set<chunk_id> lying_chunks;             // get flips a bit of every part of these
-    std::set<std::uint64_t> lying_records;       // read_journal flips a bit of these records' shares
+    bool unreachable = false;                 // every call fails at once with `unreachable`
+    bool full = false;                        // reserve and put fail with no_space
+    std::chrono::milliseconds delay{0};       // before each call reaches the inner store
+    std::optional<std::uint32_t> calls_left;  // after that many calls the store is unreachable (the crash of a site)
+    std::uint32_t lose_answers = 0;           // the next so many changes are done, but answered with `unreachable`
+    std::set<chunk_id> damaged_chunks;        // get answers bad_checksum
+    bool lie_always = false;                  // get and read_journal flip a bit of every answer
+    std::set<chunk_id> lying_chunks;          // get flips a bit of every part of these
+    std::set<std::uint64_t> lying_records;    // read_journal flips a bit of these records' shares
 
     /// While hung, calls wait; they go on after release() or end with timed_out after the request time-out.
     void hang();

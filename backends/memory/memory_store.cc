@@ -140,7 +140,8 @@ task<> memory_store::put(share_put share) {
     if (const auto held = now_.chunks.find(share.chunk); held != now_.chunks.end()) {
         const auto& pieces = held->second->pieces;
         const bool partly = std::ranges::any_of(pieces, [](const slice& piece) { return piece.empty(); });
-        if (!same_share(*held->second, share, partly)) co_return fail(errc::conflict, "this chunk is here with other bytes");
+        if (!same_share(*held->second, share, partly))
+            co_return fail(errc::conflict, "this chunk is here with other bytes");
         co_return result<void>{};
     }
     const std::uint64_t size = share_footprint(share.side.size(), share.pieces);

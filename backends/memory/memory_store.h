@@ -1,6 +1,7 @@
 #pragma once
-// The reference store: share_store.h in memory. It keeps what is durable apart from what is not, so that crashes can be tried:
-// crash() forgets everything that no append, promise or sync covered. Faults and lies are faulty_store.h's business.
+// The reference store: share_store.h in memory. It keeps what is durable apart from what is not, so that crashes can be
+// tried: crash() forgets everything that no append, promise or sync covered. Faults and lies are faulty_store.h's
+// business.
 
 #include <chrono>
 #include <map>

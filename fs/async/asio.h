@@ -13,8 +13,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -30,8 +30,8 @@ namespace warifu {
 
 namespace asio = boost::asio;
 
-/// A coroutine on the daemon's core thread. Parameters by value or owned by the caller's frame; no capturing lambda and no
-/// aggregate temporary inside a co_await expression.
+/// A coroutine on the daemon's core thread. Parameters by value or owned by the caller's frame; no capturing lambda and
+/// no aggregate temporary inside a co_await expression.
 template <typename T>
 using awaitable = asio::awaitable<T>;
 /// A coroutine that may fail in an expected way: the usual form.

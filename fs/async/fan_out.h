@@ -8,8 +8,8 @@
 
 namespace warifu {
 
-/// Runs tasks under small integer keys (site numbers) and collects their results. Core thread only. Destroying it does not stop
-/// what runs: stragglers finish by their own deadlines and their results are dropped.
+/// Runs tasks under small integer keys (site numbers) and collects their results. Core thread only. Destroying it does
+/// not stop what runs: stragglers finish by their own deadlines and their results are dropped.
 template <typename T>
 class fan_out {
   public:

@@ -81,8 +81,8 @@ class async_mutex {
     bool locked_ = false;
 };
 
-/// A bound on bytes in use by coroutines of one core thread, first come first served. A request over the whole budget is
-/// admitted alone.
+/// A bound on bytes in use by coroutines of one core thread, first come first served. A request over the whole budget
+/// is admitted alone.
 class byte_budget {
   public:
     byte_budget(asio::any_io_executor executor, std::size_t size) : executor_(std::move(executor)), size_(size) {}

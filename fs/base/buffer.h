@@ -1,7 +1,7 @@
 #pragma once
-// Memory for bulk bytes: aligned to 4 KiB (O_DIRECT), recycled (the first touch of fresh memory is slow), wiped before it is
-// recycled or freed (it holds plaintext, shares or key), move-only and unprintable. Locking is done once for the process
-// (fs/base/harden.h).
+// Memory for bulk bytes: aligned to 4 KiB (O_DIRECT), recycled (the first touch of fresh memory is slow), wiped before
+// it is recycled or freed (it holds plaintext, shares or key), move-only and unprintable. Locking is done once for the
+// process (fs/base/harden.h).
 
 #include <memory>
 #include <utility>
@@ -10,8 +10,8 @@
 
 namespace warifu {
 
-/// A run of `size()` bytes, 4 KiB aligned; its contents are unspecified until written. Thread-safe to create and destroy on
-/// any thread; one owner at a time.
+/// A run of `size()` bytes, 4 KiB aligned; its contents are unspecified until written. Thread-safe to create and
+/// destroy on any thread; one owner at a time.
 class buffer {
   public:
     buffer() = default;

@@ -1,6 +1,6 @@
 #pragma once
-// Big-endian encoding and decoding of every byte format. A reader never reads past its end and never allocates more than
-// what is left of its input.
+// Big-endian encoding and decoding of every byte format. A reader never reads past its end and never allocates more
+// than what is left of its input.
 
 #include <concepts>
 #include <string>
@@ -41,7 +41,8 @@ class reader {
         if (size > size_max) return fail(errc::too_large, "a length is over its limit");
         return take_bytes(size);
     }
-    /// A 32-bit count of elements of at least `element_size` bytes each, so that a lying count cannot cause an allocation.
+    /// A 32-bit count of elements of at least `element_size` bytes each, so that a lying count cannot cause an
+    /// allocation.
     result<std::uint32_t> take_count(std::size_t element_size, std::size_t count_max) {
         TRY(const auto count, take_be<std::uint32_t>());
         if (count > count_max) return fail(errc::too_large, "a count is over its limit");

@@ -81,25 +81,23 @@ inline std::unexpected<error> fail(error e) {
 #define WARIFU_CONCAT_(a, b) a##b
 #define WARIFU_CONCAT(a, b) WARIFU_CONCAT_(a, b)
 
-/// TRY(const auto x, expression): binds the value of a result or returns its error. TRY_VOID for results without a value.
-/// The CO_ forms are for coroutines.
-#define TRY(declaration, expression)                                                     \
-    auto WARIFU_CONCAT(try_, __LINE__) = (expression);                                   \
-    if (!WARIFU_CONCAT(try_, __LINE__))                                                  \
-        return ::warifu::fail(std::move(WARIFU_CONCAT(try_, __LINE__)).error());         \
+/// TRY(const auto x, expression): binds the value of a result or returns its error. TRY_VOID for results without a
+/// value. The CO_ forms are for coroutines.
+#define TRY(declaration, expression)                                                                             \
+    auto WARIFU_CONCAT(try_, __LINE__) = (expression);                                                           \
+    if (!WARIFU_CONCAT(try_, __LINE__)) return ::warifu::fail(std::move(WARIFU_CONCAT(try_, __LINE__)).error()); \
     declaration = std::move(*WARIFU_CONCAT(try_, __LINE__))
-#define TRY_VOID(expression)                                             \
-    do {                                                                 \
-        auto try_result_ = (expression);                                 \
+#define TRY_VOID(expression)                                                     \
+    do {                                                                         \
+        auto try_result_ = (expression);                                         \
         if (!try_result_) return ::warifu::fail(std::move(try_result_).error()); \
     } while (false)
-#define CO_TRY(declaration, expression)                                                  \
-    auto WARIFU_CONCAT(try_, __LINE__) = (expression);                                   \
-    if (!WARIFU_CONCAT(try_, __LINE__))                                                  \
-        co_return ::warifu::fail(std::move(WARIFU_CONCAT(try_, __LINE__)).error());      \
+#define CO_TRY(declaration, expression)                                                                             \
+    auto WARIFU_CONCAT(try_, __LINE__) = (expression);                                                              \
+    if (!WARIFU_CONCAT(try_, __LINE__)) co_return ::warifu::fail(std::move(WARIFU_CONCAT(try_, __LINE__)).error()); \
     declaration = std::move(*WARIFU_CONCAT(try_, __LINE__))
-#define CO_TRY_VOID(expression)                                          \
-    do {                                                                 \
-        auto try_result_ = (expression);                                 \
+#define CO_TRY_VOID(expression)                                                     \
+    do {                                                                            \
+        auto try_result_ = (expression);                                            \
         if (!try_result_) co_return ::warifu::fail(std::move(try_result_).error()); \
     } while (false)

@@ -38,7 +38,8 @@ std::string to_text(const uuid_of<Tag>& id) {
     return uuid_to_text(id.bytes);
 }
 
-/// A writer's authority and the name of its epoch: an epoch *is* its whole ballot, everywhere. Ordered by counter, then nonce.
+/// A writer's authority and the name of its epoch: an epoch *is* its whole ballot, everywhere. Ordered by counter, then
+/// nonce.
 struct ballot {
     std::uint64_t counter = 0;
     std::uint64_t nonce = 0;  // random, so that two writers never draw the same ballot

@@ -1,9 +1,8 @@
 #include "fs/config/config.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
+#include <fmt/format.h>
 #include <set>
 
 #include "fs/base/limits.h"
@@ -24,7 +23,8 @@ result<void> check_version(const json_node& node) {
     TRY(const auto version_node, node.member("version"));
     TRY(const auto version, version_node.number(0, 0xffffffffU));
     if (version != version_current)
-        return fail(errc::bad_version, version_node.complaint(fmt::format("this program reads version {}", version_current)).text);
+        return fail(errc::bad_version,
+                    version_node.complaint(fmt::format("this program reads version {}", version_current)).text);
     return {};
 }
 
@@ -36,7 +36,8 @@ result<path_fs::path> take_path(const json_node& node, std::string_view key, con
 result<std::string> take_site_name(const json_node& node) {
     TRY(auto name, node.text(config_text_size_max));
     if (!valid_site_name(name))
-        return fail(node.complaint("expected a site name: 1 to 64 of a-z, 0-9, '.', '_', '-', a letter or digit first"));
+        return fail(
+            node.complaint("expected a site name: 1 to 64 of a-z, 0-9, '.', '_', '-', a letter or digit first"));
     return name;
 }
 
@@ -62,8 +63,8 @@ result<volume_id> take_volume_id(const json_node& node, std::string_view key) {
     return volume_id{*bytes};
 }
 
-/// Below the document's directory: relative to it. A sibling of one of its two parents likewise ("../../run/x.sock", the shape
-/// of a local deployment). Everything else stays absolute.
+/// Below the document's directory: relative to it. A sibling of one of its two parents likewise ("../../run/x.sock",
+/// the shape of a local deployment). Everything else stays absolute.
 std::string written_path(const path_fs::path& path, const path_fs::path& file) {
     const path_fs::path base = path_fs::absolute(directory_of(file)).lexically_normal();
     const path_fs::path whole = path_fs::absolute(path).lexically_normal();
@@ -149,12 +150,13 @@ result<endpoint> parse_endpoint(std::string_view text) {
         return wanted;
     }
     const bool host_ok = host.size() <= 255 && std::ranges::all_of(host, [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == ':' ||
-               c == '%' || c == '_';
-    });
+                             return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                                    c == '.' || c == '-' || c == ':' || c == '%' || c == '_';
+                         });
     unsigned port = 0;
     const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (!host_ok || ec != std::errc() || end != digits.data() + digits.size() || port == 0 || port > 65535) return wanted;
+    if (!host_ok || ec != std::errc() || end != digits.data() + digits.size() || port == 0 || port > 65535)
+        return wanted;
     return endpoint{std::string(host), static_cast<std::uint16_t>(port)};
 }
 
@@ -171,9 +173,12 @@ bool valid_site_name(std::string_view text) {
 
 std::string_view to_string(grant g) {
     switch (g) {
-        case grant::none: return "none";
-        case grant::read: return "read";
-        case grant::write: return "write";
+        case grant::none:
+            return "none";
+        case grant::read:
+            return "read";
+        case grant::write:
+            return "write";
     }
     return "none";
 }
@@ -336,8 +341,9 @@ std::string to_json_text(const volume_config& config, const path_fs::path& file)
 std::string to_json_text(const access_config& config) {
     ordered_json grants = ordered_json::array();
     for (const auto& entry : config.entries)
-        grants.push_back(
-            {{"volume", to_text(entry.volume)}, {"site", entry.site}, {"grant", std::string(to_string(entry.allowed))}});
+        grants.push_back({{"volume", to_text(entry.volume)},
+                          {"site", entry.site},
+                          {"grant", std::string(to_string(entry.allowed))}});
     return dump({{"version", version_current}, {"grants", std::move(grants)}});
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 // The configuration of a site, of a volume as one machine mounts it, of a site's access list and of a local deployment:
-// typed, strictly parsed (an unknown, missing or wrongly typed value is an error that names file and JSON path), written back
-// in a stable order. FORMAT.md beside this file shows each document. Paths in a document are relative to the document's file;
-// in the structs they are already resolved.
+// typed, strictly parsed (an unknown, missing or wrongly typed value is an error that names file and JSON path),
+// written back in a stable order. FORMAT.md beside this file shows each document. Paths in a document are relative to
+// the document's file; in the structs they are already resolved.
 
 #include <cstdint>
 #include <filesystem>
@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "fs/base/ids.h"
 #include "fs/base/error.h"
+#include "fs/base/ids.h"
 
 namespace warifu {
 
@@ -25,7 +25,8 @@ struct endpoint {
 result<endpoint> parse_endpoint(std::string_view text);
 std::string to_text(const endpoint& e);
 
-/// A site name: 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first a letter or digit. It becomes part of file names.
+/// A site name: 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first a letter or digit. It becomes part of file
+/// names.
 bool valid_site_name(std::string_view text);
 
 struct keyd_config {
@@ -36,11 +37,11 @@ struct keyd_config {
 };
 
 struct server_config {
-    endpoint listen;                // for other sites
-    std::filesystem::path socket;   // for mounts of this site
-    std::filesystem::path store;    // a file or a raw block device
-    std::uint64_t store_size = 0;   // bytes; of a file when it is made
-    std::filesystem::path access;   // access list; a missing file grants nothing
+    endpoint listen;               // for other sites
+    std::filesystem::path socket;  // for mounts of this site
+    std::filesystem::path store;   // a file or a raw block device
+    std::uint64_t store_size = 0;  // bytes; of a file when it is made
+    std::filesystem::path access;  // access list; a missing file grants nothing
     bool operator==(const server_config&) const = default;
 };
 
@@ -66,11 +67,11 @@ struct site_config {
 struct volume_config {
     volume_id id;
     std::string name;
-    unsigned threshold = 0;             // k
-    std::vector<std::string> sites;     // in the volume's order; n of them
-    std::filesystem::path site;         // site.json of the site that this machine is
-    std::filesystem::path run;          // directory of mount.pid and mount.sock
-    std::string randomness = "drbg";    // "drbg" | "pool"
+    unsigned threshold = 0;           // k
+    std::vector<std::string> sites;   // in the volume's order; n of them
+    std::filesystem::path site;       // site.json of the site that this machine is
+    std::filesystem::path run;        // directory of mount.pid and mount.sock
+    std::string randomness = "drbg";  // "drbg" | "pool"
     bool operator==(const volume_config&) const = default;
 };
 
@@ -103,7 +104,8 @@ struct deployment_config {
     bool operator==(const deployment_config&) const = default;
 };
 
-// Parsing of texts (file: for messages and for relative paths) and of files. Errors: bad_format, too_large, and those of reading.
+// Parsing of texts (file: for messages and for relative paths) and of files. Errors: bad_format, too_large, and those
+// of reading.
 result<site_config> parse_site_config(std::string_view text, const std::filesystem::path& file);
 result<volume_config> parse_volume_config(std::string_view text, const std::filesystem::path& file);
 result<access_config> parse_access_config(std::string_view text, const std::filesystem::path& file);

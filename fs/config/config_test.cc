@@ -1,11 +1,10 @@
 #include "fs/config/config.h"
 
 #include <fmt/format.h>
+#include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
-
-#include <fstream>
 
 #include "fs/base/limits.h"
 #include "fs/base/random.h"
@@ -81,8 +80,10 @@ std::string message_of(ordered_json document, const bad_value& bad, Parse parse)
     const ordered_json::json_pointer pointer(bad.pointer);
     if (bad.value.is_discarded()) {
         auto& parent = document[pointer.parent_pointer()];
-        if (parent.is_array()) parent.erase(static_cast<std::size_t>(std::stoul(pointer.back())));
-        else parent.erase(pointer.back());
+        if (parent.is_array())
+            parent.erase(static_cast<std::size_t>(std::stoul(pointer.back())));
+        else
+            parent.erase(pointer.back());
     } else {
         document[pointer] = bad.value;
     }
@@ -249,7 +250,8 @@ TEST(json, texts_that_are_not_json) {
     const std::string good = "{\"version\": 1, \"pads_target\": 1, \"link_rate\": 2, \"complete\": ";
     EXPECT_EQ(message(good + "true}"), "accepted");
     EXPECT_EQ(message(good + "1}"), "f: $.complete: expected true or false");
-    EXPECT_EQ(message(good + "true, \"x\": 1}"), "f: $.x: unknown key (known here: version, pads_target, link_rate, complete)");
+    EXPECT_EQ(message(good + "true, \"x\": 1}"),
+              "f: $.x: unknown key (known here: version, pads_target, link_rate, complete)");
 }
 
 TEST(files, round_trip_and_relative_paths) {

@@ -1,14 +1,13 @@
 #include "fs/config/json_node.h"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <set>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fs/base/limits.h"
 
@@ -121,7 +120,8 @@ result<std::vector<json_node>> json_node::elements(std::size_t count_max) const 
     if (value_->size() > count_max) return fail(complaint(fmt::format("more than {} elements", count_max)));
     std::vector<json_node> nodes;
     nodes.reserve(value_->size());
-    for (std::size_t i = 0; i < value_->size(); ++i) nodes.push_back(child((*value_)[i], fmt::format("{}[{}]", path_, i)));
+    for (std::size_t i = 0; i < value_->size(); ++i)
+        nodes.push_back(child((*value_)[i], fmt::format("{}[{}]", path_, i)));
     return nodes;
 }
 
@@ -164,8 +164,8 @@ result<ordered_json> parse_json(std::string_view text, const std::string& file) 
         return fail(errc::too_large, fmt::format("{}: larger than {} bytes", file, config_size_max));
     parse_watch watch;
     try {
-        auto document = ordered_json::parse(
-            text, [&watch](int depth, ordered_json::parse_event_t event, ordered_json& parsed) {
+        auto document =
+            ordered_json::parse(text, [&watch](int depth, ordered_json::parse_event_t event, ordered_json& parsed) {
                 return watch(depth, event, parsed);
             });
         if (watch.too_deep()) return fail(errc::bad_format, fmt::format("{}: nested too deeply", file));

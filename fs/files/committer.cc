@@ -160,7 +160,8 @@ task<> committer::wait(std::uint64_t ticket) {
     waiters_.push_back({ticket, answer});
     wake_.set();
     urgent_.set();
-    // Key or sites that do not come make the call fail, not hang; the bytes stay dirty, and the next call waits again (contract D1).
+    // Key or sites that do not come make the call fail, not hang; the bytes stay dirty, and the next call waits again
+    // (contract D1).
     auto outcome = co_await answer->take(deadline_in_ms(key_wait_timeout_ms));
     if (outcome) co_return std::move(*outcome);
     std::erase_if(waiters_, [&](const waiter& one) { return one.answer == answer; });

@@ -1,16 +1,15 @@
 #include "fs/volume/chunk_io.h"
 
 #include <algorithm>
-
 #include <fmt/format.h>
 
 namespace warifu {
 namespace {
 
 constexpr auto retry_delay = std::chrono::milliseconds(200);
-constexpr double hedge_factor = 4.0;        // of the usual time of a get
+constexpr double hedge_factor = 4.0;  // of the usual time of a get
 constexpr double hedge_ms_min = 20.0;
-constexpr double latency_weight = 0.1;      // of the newest sample in the moving average
+constexpr double latency_weight = 0.1;  // of the newest sample in the moving average
 constexpr auto avoid_time = std::chrono::seconds(2);
 constexpr auto lie_avoid_time = std::chrono::seconds(60);
 constexpr std::size_t metadata_piece_size_aim = 32U << 10U;
@@ -149,7 +148,9 @@ task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> 
             case site_verdict::failed:
                 if (members_.drop(site, done.error().message())) co_return done;
                 [[fallthrough]];
-            case site_verdict::wait: members_.waiting_for[site] = why; break;
+            case site_verdict::wait:
+                members_.waiting_for[site] = why;
+                break;
         }
         co_await sleep_for(retry_delay);
     }
@@ -219,7 +220,8 @@ struct chunk_io::read_job {
 };
 
 /// Verifies k answers; with more than k that do not verify, finds who lied.
-task<slice> chunk_io::open_answers(std::shared_ptr<read_job> job, std::map<std::size_t, result<std::vector<slice>>>& answers) {
+task<slice> chunk_io::open_answers(std::shared_ptr<read_job> job,
+                                   std::map<std::size_t, result<std::vector<slice>>>& answers) {
     auto shares = std::make_shared<std::vector<fetched_share>>();
     auto bytes = std::make_shared<std::vector<slice>>();  // keeps the views alive on the worker
     for (auto& [site, answer] : answers) {
@@ -316,7 +318,8 @@ task<slice> chunk_io::try_read(std::shared_ptr<read_job> job) {
     std::string failures;
     for (auto& [site, answer] : calls.done())
         if (!answer) failures += fmt::format("; {}: {}", members_.sites[site].name, answer.error().message());
-    co_return fail(errc::missing_shares, fmt::format("{} of the {} shares that are needed{}", good, shape_.k(), failures));
+    co_return fail(errc::missing_shares,
+                   fmt::format("{} of the {} shares that are needed{}", good, shape_.k(), failures));
 }
 
 /// A chunk's whole share as one site gave it.
@@ -344,7 +347,8 @@ task<chunk_io::fetched_whole> chunk_io::fetch_whole(share_index site, chunk_id i
     for (std::size_t at = 0; at < ranges.size(); at += get_range_count_max) {
         const auto first = ranges.begin() + static_cast<std::ptrdiff_t>(at);
         const auto count = std::min(get_range_count_max, ranges.size() - at);
-        CO_TRY(auto part, co_await store->get(id, std::vector<share_range>(first, first + static_cast<std::ptrdiff_t>(count))));
+        CO_TRY(auto part,
+               co_await store->get(id, std::vector<share_range>(first, first + static_cast<std::ptrdiff_t>(count))));
         std::ranges::move(part, std::back_inserter(all));
     }
     if (all.size() != ranges.size()) co_return fail(errc::bad_format, "a site answered another number of ranges");

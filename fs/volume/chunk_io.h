@@ -25,15 +25,16 @@ struct chunk_io_counters {
 class chunk_io {
   public:
     using random_factory = std::function<std::unique_ptr<random_source>()>;
-    chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool, random_factory random);
+    chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool,
+             random_factory random);
 
     /// The secret points of an epoch whose chunks may be met. Any thread.
     void add_keys(const epoch_keys& keys);
     std::unique_ptr<random_source> make_random() const { return random_(); }
 
-    /// Splits on a worker and puts the shares at every member; returns when each member has them or was dropped. The shares stay in
-    /// memory until committed() so that a site that lost them can be given them again. Waits (and says so in
-    /// membership::waiting_for) while a site lacks space or key.
+    /// Splits on a worker and puts the shares at every member; returns when each member has them or was dropped. The
+    /// shares stay in memory until committed() so that a site that lost them can be given them again. Waits (and says
+    /// so in membership::waiting_for) while a site lacks space or key.
     task<> put(chunk_id id, chunk_kind kind, std::vector<slice> pieces);
     /// Puts these uncommitted chunks once more at a site.
     awaitable<void> put_again(share_index site, std::vector<chunk_id> chunks);

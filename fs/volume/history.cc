@@ -1,15 +1,14 @@
 #include "fs/volume/history.h"
 
 #include <algorithm>
-#include <set>
-
 #include <fmt/format.h>
+#include <set>
 
 namespace warifu {
 namespace {
 
-using claims = std::map<share_index, const journal_entry*>;           // who holds one (sequence, epoch)
-using sequence_claims = std::map<ballot, claims, std::greater<>>;     // newest epoch first
+using claims = std::map<share_index, const journal_entry*>;        // who holds one (sequence, epoch)
+using sequence_claims = std::map<ballot, claims, std::greater<>>;  // newest epoch first
 using journal_claims = std::map<std::uint64_t, sequence_claims>;
 
 journal_claims collect(const std::vector<site_journal>& journals) {
@@ -29,7 +28,8 @@ class rebuilder {
         const auto start = last_whole_snapshot();
         if (!start) {
             if (!undecodable_.empty()) return fail(errc::disputed, "the journal's shares contradict each other");
-            return fail(errc::missing_shares, fmt::format("fewer than {} sites hold the volume's snapshot", codec_.threshold()));
+            return fail(errc::missing_shares,
+                        fmt::format("fewer than {} sites hold the volume's snapshot", codec_.threshold()));
         }
         history out;
         for (std::uint64_t sequence = *start; good_.contains(sequence); ++sequence) {
@@ -41,7 +41,8 @@ class rebuilder {
             out.disputed = fmt::format("record {} is claimed by {} sites but cannot be rebuilt", *undecodable_.rbegin(),
                                        codec_.threshold());
         else if (const auto next = good_.upper_bound(out.head()); next != good_.end())
-            out.disputed = fmt::format("record {} is there but record {} before it is not", next->first, out.head() + 1);
+            out.disputed =
+                fmt::format("record {} is there but record {} before it is not", next->first, out.head() + 1);
         return out;
     }
 

@@ -32,15 +32,15 @@ struct history {
     view last_view;
     std::vector<epoch_keys> epochs;
     volume_description description;
-    std::uint64_t committed = 0;  // the greatest that a record claims
-    std::vector<share_index> liars;         // sites whose shares contradict a record that k others give
-    std::optional<std::string> disputed;    // k sites claim a newer record that cannot be rebuilt
+    std::uint64_t committed = 0;          // the greatest that a record claims
+    std::vector<share_index> liars;       // sites whose shares contradict a record that k others give
+    std::optional<std::string> disputed;  // k sites claim a newer record that cannot be rebuilt
 
     std::uint64_t head() const { return records.back().sequence; }
 };
 
-/// Errors: not_found (no record anywhere), missing_shares (fewer than k sites hold the snapshot), disputed (there is no record
-/// before a disputed one).
+/// Errors: not_found (no record anywhere), missing_shares (fewer than k sites hold the snapshot), disputed (there is no
+/// record before a disputed one).
 result<history> rebuild_history(const record_codec& codec, const std::vector<site_journal>& journals);
 
 }  // namespace warifu

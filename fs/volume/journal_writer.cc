@@ -21,7 +21,8 @@ journal_writer::journal_writer(membership& members, const record_codec& codec, c
       last_(head),
       committed_(head) {}
 
-task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunks, std::optional<share_index> restart_at) {
+task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunks,
+                              std::optional<share_index> restart_at) {
     for (;;) {
         CO_TRY_VOID(members_.check_writable());
         record.committed = committed_;
@@ -66,7 +67,8 @@ awaitable<void> journal_writer::cut(std::uint64_t first) {
     co_await calls.wait_all();
 }
 
-awaitable<void> journal_writer::send(journal_entry entry, std::vector<slice> shares, std::optional<share_index> restart_at) {
+awaitable<void> journal_writer::send(journal_entry entry, std::vector<slice> shares,
+                                     std::optional<share_index> restart_at) {
     fan_out<void> calls(members_.executor);
     for (const site_link& link : members_.sites) {
         const bool restart = restart_at && *restart_at == link.index;
@@ -115,7 +117,9 @@ task<> journal_writer::send_to_member(share_index site, append_request request) 
             case site_verdict::failed:
                 if (members_.drop(site, done.error().message())) co_return done;
                 [[fallthrough]];
-            case site_verdict::wait: members_.waiting_for[site] = why; break;
+            case site_verdict::wait:
+                members_.waiting_for[site] = why;
+                break;
         }
         co_await sleep_for(retry_delay);
     }

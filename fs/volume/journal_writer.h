@@ -1,6 +1,7 @@
 #pragma once
-// Appends journal records: the only commit point. A record counts when it is durable at every member of the current view; a
-// member that cannot take it is dropped, and then a further record with the smaller view must be durable at the rest first.
+// Appends journal records: the only commit point. A record counts when it is durable at every member of the current
+// view; a member that cannot take it is dropped, and then a further record with the smaller view must be durable at the
+// rest first.
 //
 // Core thread only. One append at a time: REQUIRES the caller to hold commit_lock().
 
@@ -16,8 +17,8 @@ class journal_writer {
 
     async_mutex& commit_lock() { return commit_lock_; }
 
-    /// Appends the record, naming `chunks`. `restart_at`: this learner drops its old journal and begins with this record.
-    /// Errors: read_only, stale_epoch (as read_only with the reason), cancelled.
+    /// Appends the record, naming `chunks`. `restart_at`: this learner drops its old journal and begins with this
+    /// record. Errors: read_only, stale_epoch (as read_only with the reason), cancelled.
     task<> append(journal_record record, std::vector<chunk_id> chunks, std::optional<share_index> restart_at = {});
 
     /// Gives a site the records it lacks, bit for bit (recovery of the tail).
@@ -33,7 +34,8 @@ class journal_writer {
     void snapshot_written() { bytes_since_snapshot_ = 0; }
 
   private:
-    awaitable<void> send(journal_entry entry_without_share, std::vector<slice> shares, std::optional<share_index> restart_at);
+    awaitable<void> send(journal_entry entry_without_share, std::vector<slice> shares,
+                         std::optional<share_index> restart_at);
     task<> send_to(share_index site, append_request request);
     task<> send_to_member(share_index site, append_request request);
 

@@ -1,6 +1,6 @@
 #pragma once
-// The sites of a volume as this process sees them, the current view, and the writer's authority. Who may be dropped, who is a
-// learner, and what an error from a site means is decided here and nowhere else.
+// The sites of a volume as this process sees them, the current view, and the writer's authority. Who may be dropped,
+// who is a learner, and what an error from a site means is decided here and nowhere else.
 //
 // Core thread only.
 
@@ -54,8 +54,8 @@ class membership {
     const unsigned threshold;
     const unsigned site_count;
     std::vector<site_link> sites;
-    ballot authority;  // zero when read-only
-    view current;      // the view that the last record carried, less the sites dropped since
+    ballot authority;         // zero when read-only
+    view current;             // the view that the last record carried, less the sites dropped since
     bool view_dirty = false;  // the next record must carry `current`
     bool stopping = false;
 

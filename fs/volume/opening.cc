@@ -1,7 +1,6 @@
 // Opening and creating a volume: who may write, what the journal holds, which view goes on.
 
 #include <algorithm>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -81,9 +80,10 @@ task<> volume_impl::wait_for_writer(site_states& states) {
         const auto writer = live_writer(states);
         if (!writer || options_.takeover) co_return result<void>();
         if (writer->machine != identity_.machine || steady_clock::now() >= until)
-            co_return fail(errc::busy,
-                           fmt::format("the volume is being written by process {} on machine {} (takeover displaces it)",
-                                       writer->pid, writer->machine));
+            co_return fail(
+                errc::busy,
+                fmt::format("the volume is being written by process {} on machine {} (takeover displaces it)",
+                            writer->pid, writer->machine));
         co_await pause(std::chrono::milliseconds(100));
         states = co_await ask_states();
     }
@@ -108,10 +108,10 @@ task<> volume_impl::take_authority(site_states& states) {
     }
     const unsigned needed = promise_count_min(members_.threshold, members_.site_count);
     if (states.size() < needed)
-        co_return fail(errc::missing_shares,
-                       fmt::format("{} of {} sites promise, writing needs {}; missing: {}", states.size(),
-                                   members_.site_count, needed,
-                                   names_of(options_.sites, [&](share_index i) { return !states.contains(i); })));
+        co_return fail(
+            errc::missing_shares,
+            fmt::format("{} of {} sites promise, writing needs {}; missing: {}", states.size(), members_.site_count,
+                        needed, names_of(options_.sites, [&](share_index i) { return !states.contains(i); })));
     members_.authority = mine;
     co_return result<void>();
 }
@@ -141,9 +141,9 @@ result<void> volume_impl::check_description(const volume_description& found) con
     if (found == wanted) return {};
     if (found.id != wanted.id) return fail(errc::bad_argument, "the sites hold another volume");
     return fail(errc::bad_argument,
-                fmt::format("the volume is {}-of-{} over sites {}; the configuration says {}-of-{} over {}", found.threshold,
-                            found.sites.size(), fmt::join(found.sites, ", "), wanted.threshold, wanted.sites.size(),
-                            fmt::join(wanted.sites, ", ")));
+                fmt::format("the volume is {}-of-{} over sites {}; the configuration says {}-of-{} over {}",
+                            found.threshold, found.sites.size(), fmt::join(found.sites, ", "), wanted.threshold,
+                            wanted.sites.size(), fmt::join(wanted.sites, ", ")));
 }
 
 /// The sites of the last view that answered with the incarnation it names are the view that goes on.
@@ -159,8 +159,8 @@ task<> volume_impl::settle_view(const history& past, const site_states& states) 
         }
         next.members.push_back(member);
     }
-    const unsigned needed = options_.mode == open_mode::write ? view_size_min(members_.threshold, members_.site_count)
-                                                              : members_.threshold;
+    const unsigned needed =
+        options_.mode == open_mode::write ? view_size_min(members_.threshold, members_.site_count) : members_.threshold;
     if (next.members.size() < needed)
         co_return fail(errc::missing_shares,
                        fmt::format("{} of the sites that hold the newest state answer, {} are needed; missing: {}",
@@ -172,8 +172,8 @@ task<> volume_impl::settle_view(const history& past, const site_states& states) 
     co_return result<void>();
 }
 
-/// Every member gets the records from the last snapshot on that it lacks, bit for bit; what it has beyond the head goes when the
-/// opening record replaces it. A member that cannot take them leaves the view.
+/// Every member gets the records from the last snapshot on that it lacks, bit for bit; what it has beyond the head goes
+/// when the opening record replaces it. A member that cannot take them leaves the view.
 task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
     for (const site_journal& journal : journals) {
         if (!members_.current.has(journal.site)) continue;

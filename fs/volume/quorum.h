@@ -5,8 +5,8 @@
 
 namespace warifu {
 
-/// The least size of a view that accepts writes: any k of it give the data back, two views always meet, and a view always
-/// meets any k sites.
+/// The least size of a view that accepts writes: any k of it give the data back, two views always meet, and a view
+/// always meets any k sites.
 constexpr unsigned view_size_min(unsigned k, unsigned n) {
     return std::max({k, n / 2 + 1, n - k + 1});
 }

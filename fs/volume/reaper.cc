@@ -1,11 +1,10 @@
-// Removal of what commits freed: never before the commit that freed it is durable, only while the view is whole, and late enough
-// for followers. And, once at every opening, of what a crash left behind.
+// Removal of what commits freed: never before the commit that freed it is durable, only while the view is whole, and
+// late enough for followers. And, once at every opening, of what a crash left behind.
 
 #include <algorithm>
+#include <rocksdb/db.h>
 #include <unordered_map>
 #include <unordered_set>
-
-#include <rocksdb/db.h>
 
 #include "fs/volume/volume_impl.h"
 
@@ -46,9 +45,9 @@ std::vector<share_removal> as_removals(const scheme& shape, const std::vector<fr
     return removals;
 }
 
-/// The freed pieces up to a ticket, read again when they are due: a chunk that was being filled may have got live pieces since (the
-/// commit that was waited for closed it), and a chunk whose other pieces were freed later, by a commit that may not be durable,
-/// must not go as a whole.
+/// The freed pieces up to a ticket, read again when they are due: a chunk that was being filled may have got live
+/// pieces since (the commit that was waited for closed it), and a chunk whose other pieces were freed later, by a
+/// commit that may not be durable, must not go as a whole.
 result<std::vector<freed_piece>> removable_up_to(const name_space& names, std::uint64_t last_ticket) {
     TRY(std::vector<freed_piece> due, names.freed(0, reap_batch_count_max));
     std::erase_if(due, [&](const freed_piece& piece) { return piece.ticket > last_ticket; });
@@ -131,8 +130,9 @@ awaitable<void> volume_impl::reap_loop() {
     }
 }
 
-/// Chunks of earlier epochs that nothing refers to: puts whose commit never came, tables whose end was not told to the sites.
-/// Order matters: what is alive is read first and what was freed after it, so that a piece that is being freed is seen in one.
+/// Chunks of earlier epochs that nothing refers to: puts whose commit never came, tables whose end was not told to the
+/// sites. Order matters: what is alive is read first and what was freed after it, so that a piece that is being freed
+/// is seen in one.
 awaitable<void> volume_impl::collect_garbage() {
     std::unordered_set<chunk_id> wanted(tables_at_open_.begin(), tables_at_open_.end());
     const auto live = co_await live_chunks();

@@ -121,7 +121,8 @@ result<journal_record> decode_journal_record(bytes_view payload) {
     TRY(const auto version, in.take_be<std::uint8_t>());
     if (version != record_version) return fail(errc::bad_version, "a journal record of another version");
     TRY(const unsigned sections, in.take_be<std::uint8_t>());
-    if ((sections & ~static_cast<unsigned>(all_sections)) != 0) return fail(errc::bad_format, "an unknown record section");
+    if ((sections & ~static_cast<unsigned>(all_sections)) != 0)
+        return fail(errc::bad_format, "an unknown record section");
     TRY(record.committed, in.take_be<std::uint64_t>());
     if ((sections & has_view) != 0) {
         TRY(record.new_view, decode_view(in));

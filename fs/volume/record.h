@@ -1,7 +1,7 @@
 #pragma once
-// Journal records: what a commit, a change of view, the opening of an epoch or a snapshot says. The encoding below is the payload
-// of an AMD codeword (fs/sharing/amd.h), whose header carries volume, epoch and sequence; the codeword is split, one share a
-// site. Byte table: fs/volume/FORMAT.md.
+// Journal records: what a commit, a change of view, the opening of an epoch or a snapshot says. The encoding below is
+// the payload of an AMD codeword (fs/sharing/amd.h), whose header carries volume, epoch and sequence; the codeword is
+// split, one share a site. Byte table: fs/volume/FORMAT.md.
 
 #include <array>
 #include <optional>
@@ -20,7 +20,7 @@ struct view_member {
     bool operator==(const view_member&) const = default;
 };
 struct view {
-    std::uint64_t number = 0;  // grows by one with each change
+    std::uint64_t number = 0;          // grows by one with each change
     std::vector<view_member> members;  // ascending by site
     bool has(share_index site) const;
     bool has(share_index site, const incarnation_id& incarnation) const;
@@ -52,10 +52,10 @@ struct snapshot_part {
 struct journal_record {
     std::uint64_t committed = 0;  // the writer knows every record up to here to be durable at the whole view
     std::optional<view> new_view;
-    std::vector<epoch_keys> epochs;                   // an opening record: its own; a snapshot: all that are needed
-    std::optional<volume_description> description;    // first part of a snapshot
-    std::optional<snapshot_part> snapshot;            // edits are a part of the whole state, not a change of it
-    byte_vector edits;                                // of the metadata files
+    std::vector<epoch_keys> epochs;                 // an opening record: its own; a snapshot: all that are needed
+    std::optional<volume_description> description;  // first part of a snapshot
+    std::optional<snapshot_part> snapshot;          // edits are a part of the whole state, not a change of it
+    byte_vector edits;                              // of the metadata files
     bool operator==(const journal_record&) const = default;
 };
 

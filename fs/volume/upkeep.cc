@@ -1,9 +1,8 @@
 // The writer's care for its sites: heartbeats, dropping the silent, and the way back (learner, healed, readmitted).
 
 #include <algorithm>
-#include <unordered_set>
-
 #include <fmt/format.h>
+#include <unordered_set>
 
 #include "fs/volume/volume_impl.h"
 
@@ -95,7 +94,8 @@ awaitable<void> volume_impl::return_loop() {
         if (!members_.check_writable()) continue;
         for (std::size_t i = 0; i < members_.sites.size(); ++i) {
             const site_link& link = members_.sites[i];
-            if (link.role == site_role::down && link.store != nullptr && !stop_.is_set()) co_await try_return(link.index);
+            if (link.role == site_role::down && link.store != nullptr && !stop_.is_set())
+                co_await try_return(link.index);
         }
     }
 }

@@ -1,13 +1,13 @@
 #pragma once
-// One volume, open: the namespace, chunks of file data, and commits, over the share stores of its sites. Below it are the
-// journal, ballots and views (fs/volume/README.md); above it fs/files turns POSIX calls into the calls here.
+// One volume, open: the namespace, chunks of file data, and commits, over the share stores of its sites. Below it are
+// the journal, ballots and views (fs/volume/README.md); above it fs/files turns POSIX calls into the calls here.
 //
-// The order of a write: allocate_chunk() and an extent in the namespace first (so that history is ordered by the namespace
-// lock), put_chunk() of the bytes in any order, then commit(capture(), chunks): when that returns, everything that the
-// namespace held at capture() is durable at every member of the current view.
+// The order of a write: allocate_chunk() and an extent in the namespace first (so that history is ordered by the
+// namespace lock), put_chunk() of the bytes in any order, then commit(capture(), chunks): when that returns, everything
+// that the namespace held at capture() is durable at every member of the current view.
 //
-// Threads: every method says which. The core thread is the io_context's; it never waits for RocksDB. Methods marked "any thread"
-// may be called from FUSE threads and workers, not from the core thread when they are marked "blocks".
+// Threads: every method says which. The core thread is the io_context's; it never waits for RocksDB. Methods marked
+// "any thread" may be called from FUSE threads and workers, not from the core thread when they are marked "blocks".
 
 #include <atomic>
 #include <functional>
@@ -35,25 +35,26 @@ enum class open_mode : std::uint8_t { read_only, write };
 
 struct volume_options {
     volume_id id;
-    unsigned threshold = 2;  // k
+    unsigned threshold = 2;          // k
     std::vector<volume_site> sites;  // n of them
     open_mode mode = open_mode::write;
-    bool takeover = false;                    // displace a live writer
-    std::uint32_t writer_wait_ms = warifu::writer_wait_ms;  // how long to wait for a writer of this machine that is leaving
-    std::size_t memory_size = 128U << 20U;    // for RocksDB and table pieces, bytes
+    bool takeover = false;  // displace a live writer
+    std::uint32_t writer_wait_ms =
+        warifu::writer_wait_ms;             // how long to wait for a writer of this machine that is leaving
+    std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
     std::function<std::unique_ptr<random_source>()> make_random;  // one per worker thread; default drbg
-    claim pad_claim = claim::simulated;       // the weakest of the links in use
-    std::uint32_t removal_delay_ms = warifu::removal_delay_ms;  // followers may read that long what a commit freed
-    std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;  // of a new volume
+    claim pad_claim = claim::simulated;                           // the weakest of the links in use
+    std::uint32_t removal_delay_ms = warifu::removal_delay_ms;    // followers may read that long what a commit freed
+    std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;   // of a new volume
 };
 
 struct volume_status {
     volume_id id;
     unsigned threshold = 0, site_count = 0;
     ballot epoch;
-    std::uint64_t sequence = 0;   // of the last committed record
+    std::uint64_t sequence = 0;  // of the last committed record
     bool writable = false;
-    std::string reason;           // why it is not writable; empty otherwise
+    std::string reason;  // why it is not writable; empty otherwise
     claim strength = claim::computational;
     struct site {
         std::string name;
@@ -67,8 +68,8 @@ struct volume_status {
     std::uint64_t random_bytes = 0, journal_bytes = 0, snapshots = 0;
 };
 
-/// Edits of the namespace taken at one instant (see capture()). Each volume derives its own, so that callers can hold one without
-/// knowing what is in it.
+/// Edits of the namespace taken at one instant (see capture()). Each volume derives its own, so that callers can hold
+/// one without knowing what is in it.
 class captured_edits {
   public:
     captured_edits() = default;
@@ -81,19 +82,19 @@ class volume {
   public:
     virtual ~volume() = default;
 
-    /// Makes the volume at all n sites: first record, empty namespace. exists when a site already has records of this volume.
-    /// Core thread.
+    /// Makes the volume at all n sites: first record, empty namespace. exists when a site already has records of this
+    /// volume. Core thread.
     static task<> create(asio::io_context& core, volume_options options);
 
     /// Opens it: for writing with promises, recovery of the journal's tail and a new epoch; read-only from any k sites.
-    /// Errors: missing_shares (names the sites), busy (a live writer, names machine and pid), disputed, denied, bad_argument
-    /// (not this volume). Core thread.
+    /// Errors: missing_shares (names the sites), busy (a live writer, names machine and pid), disputed, denied,
+    /// bad_argument (not this volume). Core thread.
     static task<std::unique_ptr<volume>> open(asio::io_context& core, volume_options options);
 
     // ---- any thread ----
     virtual name_space& names() = 0;
-    /// Serialises mutations of the namespace. Held for memory-speed work only: read what you need once without it first, so
-    /// that RocksDB has the records cached.
+    /// Serialises mutations of the namespace. Held for memory-speed work only: read what you need once without it
+    /// first, so that RocksDB has the records cached.
     virtual std::mutex& names_lock() = 0;
     virtual const scheme& sharing() const = 0;
     virtual std::uint16_t placement() const = 0;  // what new extents carry
@@ -110,33 +111,36 @@ class volume {
     virtual result<void> check_writable() const = 0;
     /// Takes every edit that the namespace made so far. REQUIRES names_lock() held. Blocks for memory-speed work only.
     virtual std::unique_ptr<captured_edits> capture() = 0;
-    /// Takes back edits whose commit was not tried because a put that they need failed: the next capture() starts with them, so that
-    /// they and the edits that mend them become durable in one record. REQUIRES names_lock() held and no capture() since. Returns
-    /// the edits when the volume cannot take them (the caller then never commits again), null when it did.
+    /// Takes back edits whose commit was not tried because a put that they need failed: the next capture() starts with
+    /// them, so that they and the edits that mend them become durable in one record. REQUIRES names_lock() held and no
+    /// capture() since. Returns the edits when the volume cannot take them (the caller then never commits again), null
+    /// when it did.
     virtual std::unique_ptr<captured_edits> give_back(std::unique_ptr<captured_edits> edits) { return edits; }
 
     // ---- core thread ----
-    /// Splits `pieces` (secret bytes, 1 .. chunk_piece_count_max pieces, chunk_size() bytes at most together) on a worker and puts
-    /// the shares at every member of the view (learners too, without waiting). Returns when the members have them, not yet
-    /// durably. A silent member is dropped from the view rather than waited for. Errors: no_space, no_key, read_only, stale_epoch.
+    /// Splits `pieces` (secret bytes, 1 .. chunk_piece_count_max pieces, chunk_size() bytes at most together) on a
+    /// worker and puts the shares at every member of the view (learners too, without waiting). Returns when the members
+    /// have them, not yet durably. A silent member is dropped from the view rather than waited for. Errors: no_space,
+    /// no_key, read_only, stale_epoch.
     virtual task<> put_chunk(chunk_id id, std::vector<slice> pieces) = 0;
 
-    /// Secret bytes [offset, offset + size) of the piece that `where` names (offset counts from the piece's start), verified.
-    /// Errors: missing_shares, bad_tag (no k good shares), timed_out.
+    /// Secret bytes [offset, offset + size) of the piece that `where` names (offset counts from the piece's start),
+    /// verified. Errors: missing_shares, bad_tag (no k good shares), timed_out.
     virtual task<slice> read(extent where, std::uint32_t offset, std::uint32_t size) = 0;
 
-    /// Appends the edits, naming `chunks` (those put since the last commit), and returns when they are durable at every member
-    /// of the view. One at a time. After an error the volume is read-only and keeps saying why.
+    /// Appends the edits, naming `chunks` (those put since the last commit), and returns when they are durable at every
+    /// member of the view. One at a time. After an error the volume is read-only and keeps saying why.
     virtual task<> commit(std::unique_ptr<captured_edits> edits, std::vector<chunk_id> chunks) = 0;
 
-    /// The volume calls `ask` (core thread) when it needs a commit although nothing may have changed (a snapshot for a returning
-    /// site): the owner then captures and commits soon. Set once, before the first commit.
+    /// The volume calls `ask` (core thread) when it needs a commit although nothing may have changed (a snapshot for a
+    /// returning site): the owner then captures and commits soon. Set once, before the first commit.
     virtual void set_commit_wanted(std::function<void()> ask) = 0;
 
     /// A connection to a site came or went: look at the sites now rather than at the next heartbeat.
     virtual void site_changed() {}
 
-    /// Stops background work (heal, reaper, heartbeat) and closes RocksDB. What was not committed is lost: commit first.
+    /// Stops background work (heal, reaper, heartbeat) and closes RocksDB. What was not committed is lost: commit
+    /// first.
     virtual task<> close() = 0;
 };
 

@@ -1,5 +1,6 @@
-// Random lives of a volume: sites that vanish in the middle of anything, lose what was not durable, come back, are wiped; writers that
-// stop without a word. After every opening each committed file is there and right. Seeds are printed; WARIFU_CRASH_SEEDS runs more.
+// Random lives of a volume: sites that vanish in the middle of anything, lose what was not durable, come back, are
+// wiped; writers that stop without a word. After every opening each committed file is there and right. Seeds are
+// printed; WARIFU_CRASH_SEEDS runs more.
 
 #include <cstdlib>
 #include <future>
@@ -98,9 +99,15 @@ class random_life {
         sites_.run([&] {
             const unsigned one = below(n_);
             switch (below(4)) {
-                case 0: sites_.sites[one]->calls_left = below(8); break;
-                case 1: sites_.stores[one]->crash(); break;
-                case 2: sites_.sites[one]->lose_answers = 1 + below(3); break;
+                case 0:
+                    sites_.sites[one]->calls_left = below(8);
+                    break;
+                case 1:
+                    sites_.stores[one]->crash();
+                    break;
+                case 2:
+                    sites_.sites[one]->lose_answers = 1 + below(3);
+                    break;
                 default:
                     for (const auto& site : sites_.sites) {
                         site->unreachable = false;
@@ -136,9 +143,14 @@ TEST(volume_crash, what_was_committed_survives_any_life) {
     for (unsigned seed = 1; seed <= seed_count() && !HasFailure(); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         switch (seed % 3) {
-            case 0: random_life(2, 2, seed).run(); break;
-            case 1: random_life(2, 3, seed).run(); break;
-            default: random_life(3, 5, seed).run();
+            case 0:
+                random_life(2, 2, seed).run();
+                break;
+            case 1:
+                random_life(2, 3, seed).run();
+                break;
+            default:
+                random_life(3, 5, seed).run();
         }
     }
 }

@@ -4,7 +4,6 @@
 
 #include "fs/sharing/layout.h"
 
-
 namespace warifu {
 
 volume_impl::volume_impl(asio::io_context& core, volume_options options, scheme shape)
@@ -197,7 +196,8 @@ task<> volume_impl::snapshot_now(share_index restart_at) {
     snapshot_restart_at_ = restart_at;
     snapshot_wanted_ = true;
     if (commit_wanted_) commit_wanted_();
-    if (!co_await snapshot_done_.wait(deadline_in_ms(snapshot_wait_ms))) co_return fail(errc::timed_out, "no commit took the snapshot");
+    if (!co_await snapshot_done_.wait(deadline_in_ms(snapshot_wait_ms)))
+        co_return fail(errc::timed_out, "no commit took the snapshot");
     co_return result<void>();
 }
 
@@ -235,7 +235,8 @@ void volume_impl::publish_status() {
     const auto writable = members_.check_writable();
     now.writable = writable.has_value();
     if (!writable) now.reason = writable.error().text;
-    for (const auto& [site, what] : members_.waiting_for) now.reason += (now.reason.empty() ? "waits for " : "; ") + what;
+    for (const auto& [site, what] : members_.waiting_for)
+        now.reason += (now.reason.empty() ? "waits for " : "; ") + what;
     now.strength = std::min(options_.pad_claim, random_strength_);
     std::uint64_t free = ~std::uint64_t{0}, capacity = ~std::uint64_t{0};
     for (const site_link& link : members_.sites) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Bad input of every kind: one clear line, the documented exit code, nothing changed.
 . "$(dirname "$0")/../lib.sh"
-for command in '' up down status restore mount umount site 'site init' volume 'volume create' access key 'key audit' bench; do
+for command in '' up down status restore mount umount site 'site init' volume 'volume create' access \
+    key 'key audit' bench; do
     check "help of '$command'" bash -c "'$WARIFU' $command --help | grep -q Examples"
 done
 check 'version' bash -c "'$WARIFU' --version | grep -qE '^warifu [0-9]+[.]'"
@@ -84,7 +85,9 @@ OTHER=$WORK/second
 MORE_DIRS=$OTHER
 "$WARIFU" up "$OTHER" --store-size 64M --pads 16M || fail 'a second deployment'
 "$WARIFU" down "$OTHER" || fail 'down of the second deployment'
-for n in 2 3; do mv "$DIR/sites/site$n/store" "$WORK/store$n" && cp "$OTHER/sites/site$n/store" "$DIR/sites/site$n/store"; done
+for n in 2 3; do
+    mv "$DIR/sites/site$n/store" "$WORK/store$n" && cp "$OTHER/sites/site$n/store" "$DIR/sites/site$n/store"
+done
 "$WARIFU" up "$DIR" >/dev/null 2>"$WORK/foreign"
 code=$?
 check "stores of another volume: exit code ($code)" test $code = 6

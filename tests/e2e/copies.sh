@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# rsync, tar, cp, git and SQLite on the mount: what they copied equals the source, a second rsync transfers nothing, and all of
+# rsync, tar, cp, git and SQLite on the mount: what they copied equals the source, a second rsync transfers nothing,
+# and all of
 # it survives a remount.
 . "$(dirname "$0")/../lib.sh"
 up

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# kill -9 of the mount, of share servers and of keyds at random moments while a writer fsyncs numbered files: after a new start
+# kill -9 of the mount, of share servers and of keyds at random moments while a writer fsyncs numbered files: after a
+# new start
 # every fsynced file is there and right. ROUNDS=50 for the long form.
 . "$(dirname "$0")/../lib.sh"
 ROUNDS=${ROUNDS:-50}
@@ -19,7 +20,9 @@ for round in $(seq "$ROUNDS"); do
     mount_again
     # Every file each tenth time and at the end; the newest ones always.
     if [ $((round % 10)) = 0 ] || [ "$round" = "$ROUNDS" ]; then check_all || fail "round $round of mount kills"
-    else python3 "$here/e2e/numbered_files.py" check-last "$MNT" "$acknowledged" || fail "round $round of mount kills"; fi
+    else
+        python3 "$here/e2e/numbered_files.py" check-last "$MNT" "$acknowledged" || fail "round $round of mount kills"
+    fi
 done
 echo "ok: $ROUNDS kills of the mount, $(wc -l <"$acknowledged") fsynced files"
 
@@ -32,7 +35,11 @@ for part in server keyd; do
         sleep 0.3
         kill $WRITER 2>/dev/null
         wait $WRITER
-        if [ $part = keyd ]; then "$WARIFU" site start "$DIR" $site --keyd; else "$WARIFU" site start "$DIR" $site; fi ||
+        if [ $part = keyd ]; then
+            "$WARIFU" site start "$DIR" $site --keyd
+        else
+            "$WARIFU" site start "$DIR" $site
+        fi ||
             fail "site start $site in round $round of $part kills"
         wait_for 60 state_is $site up || fail "$site is not up again in round $round of $part kills"
         python3 "$here/e2e/numbered_files.py" check-last "$MNT" "$acknowledged" || fail "round $round of $part kills"

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""numbered_files.py write MNT LIST: makes MNT/numbered/NNNNNN one after the other, each with its own content, fsyncs the file
+"""numbered_files.py write MNT LIST: makes MNT/numbered/NNNNNN one after the other, each with its own content, fsyncs
+the file
 (and, for every third, its directory by a rename), and notes the number in LIST only then. Ends at the first error.
 numbered_files.py check|check-last MNT LIST: every file (the last 20) that LIST names is there with its content."""
 import hashlib

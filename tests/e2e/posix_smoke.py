@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""posix_smoke.py DIRECTORY: the calls that programs make most, with the outcomes that POSIX and Linux promise, on a mounted
+"""posix_smoke.py DIRECTORY: the calls that programs make most, with the outcomes that POSIX and Linux promise, on a
+mounted
 directory. Exit 1 at the first broken promise."""
 import errno
 import fcntl
@@ -20,7 +21,8 @@ def raises(number, call, *arguments, **keywords):
     try:
         call(*arguments, **keywords)
     except OSError as e:
-        expect(e.errno == number, f"{call.__name__}{arguments}: {errno.errorcode[e.errno]}, not {errno.errorcode[number]}")
+        expect(e.errno == number,
+               f"{call.__name__}{arguments}: {errno.errorcode[e.errno]}, not {errno.errorcode[number]}")
         return
     raise AssertionError(f"{call.__name__}{arguments} succeeded, expected {errno.errorcode[number]}")
 

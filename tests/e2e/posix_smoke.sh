@@ -4,7 +4,8 @@
 . "$(dirname "$0")/../lib.sh"
 up
 check 'mounted' mountpoint -q "$MNT"
-for file in mnt sites/site1/store sites/site1/site.json sites/site1/log sites/site3/store run/mount.pid run/volume.json \
+for file in mnt sites/site1/store sites/site1/site.json sites/site1/log sites/site3/store run/mount.pid \
+    run/volume.json \
     run/site1.keyd.pid run/site1.server.pid run/site3.keyd.pid run/site3.server.pid run/dealer.pid; do
     check "layout: $file" test -e "$DIR/$file"
 done
@@ -20,7 +21,8 @@ check 'all sites are up' jq -e '[.sites[].state] == ["up", "up", "up"]' <<<"$sta
 check 'the view has all sites' jq -e '.volume.view == ["site1", "site2", "site3"]' <<<"$status"
 check 'the claim is the weakest link' jq -e '.volume.claim == "computational"' <<<"$status"
 check 'links tell stock and use' jq -e '.links | length > 0 and all(.[];
-    (.from | type) == "string" and (.to | type) == "string" and .pad_available_bytes >= 0 and .pad_used_bytes >= 0)' <<<"$status"
+    (.from | type) == "string" and (.to | type) == "string"
+    and .pad_available_bytes >= 0 and .pad_used_bytes >= 0)' <<<"$status"
 check 'a table for people' grep -q site2 <("$WARIFU" status "$DIR")
 
 cp -a "$MNT/posix" "$WORK/before"

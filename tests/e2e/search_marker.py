@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""search_marker.py MARKER PATH...: exit 1 when any file (directories are walked) holds any 8-byte piece of the marker, in its
+"""search_marker.py MARKER PATH...: exit 1 when any file (directories are walked) holds any 8-byte piece of the
+marker, in its
 content or its name. Holes are skipped. Prints where."""
 import os
 import sys

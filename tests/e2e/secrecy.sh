@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # With a 64-byte marker in contents and names: a capture of all loopback traffic and the raw bytes of every store, pad
-# directory, log and run-time file hold no 8-byte piece of it; one site's share of a highly structured file looks random.
+# directory, log and run-time file hold no 8-byte piece of it; one site's share of a highly structured file looks
+# random.
 STORE_SIZE=256M
 PAD_SIZE=160M
 . "$(dirname "$0")/../lib.sh"

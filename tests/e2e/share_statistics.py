@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""share_statistics.py BEFORE AFTER: of two states of one store, looks at the sectors that changed: shares of whatever was written
+"""share_statistics.py BEFORE AFTER: of two states of one store, looks at the sectors that changed: shares of whatever
+was written
 in between. They must look random however structured the secret was: byte frequencies (chi square) sector by sector and
 together, and the correlation of neighbouring bytes. Few sectors (headers, log, tags with padding) may differ."""
 import math

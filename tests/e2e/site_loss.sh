@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A site dies under a running mount: reads and writes go on. It comes back and is healed; another is wiped and rebuilt; then a
+# A site dies under a running mount: reads and writes go on. It comes back and is healed; another is wiped and
+# rebuilt; then a
 # third one is lost, and everything is still there.
 . "$(dirname "$0")/../lib.sh"
 up
@@ -13,7 +14,8 @@ check 'a read without site3' same_tree "$WORK/a" "$MNT/a"
 dd if=/dev/urandom of="$WORK/big" bs=1M count=40 status=none
 check 'a write with fsync without site3' dd if="$WORK/big" of="$MNT/big" bs=1M conv=fsync status=none
 echo "reads and writes with a dead site took $((SECONDS - start)) s"
-check 'the view shrank' wait_for 30 bash -c "[ \"\$('$WARIFU' status '$DIR' --json | jq -c .volume.view)\" = '[\"site1\",\"site2\"]' ]"
+check 'the view shrank' wait_for 30 bash -c \
+    "[ \"\$('$WARIFU' status '$DIR' --json | jq -c .volume.view)\" = '[\"site1\",\"site2\"]' ]"
 check 'status says degraded' test "$("$WARIFU" status "$DIR" >/dev/null; echo $?)" = 4
 rm -r "$MNT/a/wide"
 rm -r "$WORK/a/wide"

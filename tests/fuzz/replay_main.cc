@@ -1,4 +1,5 @@
-// Runs a libFuzzer entry point once over every file of a corpus directory: the corpus as a regression test in every lane.
+// Runs a libFuzzer entry point once over every file of a corpus directory: the corpus as a regression test in every
+// lane.
 
 #include <cstdint>
 #include <cstdio>
