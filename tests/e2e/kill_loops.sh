@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # kill -9 of the mount, of share servers and of keyds at random moments while a writer fsyncs numbered files: after a
-# new start
-# every fsynced file is there and right. ROUNDS=50 for the long form.
+# new start every fsynced file is there and right. ROUNDS=N for another number of rounds.
 STORE_SIZE=8G  # every 25th file has 5 MB, and a fast machine writes thousands in between the kills
 . "$(dirname "$0")/../lib.sh"
 ROUNDS=${ROUNDS:-50}
