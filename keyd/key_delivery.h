@@ -26,6 +26,7 @@ class delivered_key {
         wipe(bytes_);
         id_ = other.id_;
         bytes_ = std::move(other.bytes_);
+        path = std::move(other.path);
         return *this;
     }
     ~delivered_key() { wipe(bytes_); }
