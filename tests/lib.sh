@@ -1,6 +1,5 @@
 # Shared by the end-to-end scripts: a deployment in a temporary directory that is taken down whatever happens. Only
-# what a
-# script started itself is ever signalled, by pid and start time.
+# what a script started itself is ever signalled, by pid and start time.
 #
 #   . "$(dirname "$0")/../lib.sh"
 #   up                                   # makes and mounts $DIR with small stores and pads in memory
@@ -118,8 +117,7 @@ state_is() { [ "$(field ".sites[] | select(.name == \"$1\") | .state")" = "$2" ]
 same_tree() { python3 "$here/compare_tree.py" "$@"; }
 
 # genome_data DIRECTORY: a genome (ref.fa) and paired reads (r1.fq, r2.fq): bowtie2-examples, or made up where a slim
-# system
-# left the documents out.
+# system left the documents out.
 genome_data() {
     local examples=/usr/share/doc/bowtie2/examples
     mkdir -p "$1"

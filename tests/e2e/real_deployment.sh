@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The commands of a real deployment, as the README shows them: sites made by hand, pads dealt and carried, grants, a
-# volume, a
-# mount from the first site, and a restore by a fourth machine.
+# volume, a mount from the first site, and a restore by a fourth machine.
 . "$(dirname "$0")/../lib.sh"
 ports=($(python3 -c "
 import socket

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # restore from each pair of sites into an empty directory equals the source; parts of the tree; from one site alone,
-# into a
-# directory that is not empty, and of a path that does not exist it fails with one clear line.
+# into a directory that is not empty, and of a path that does not exist it fails with one clear line.
 . "$(dirname "$0")/../lib.sh"
 up
 python3 "$here/make_tree.py" "$MNT" || fail 'make_tree'

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Aligns real reads straight onto the mount, indexes, and reads 100 random regions: equal to the same on a local disk,
-# with each
-# site stopped in turn, and after a remount.
+# with each site stopped in turn, and after a remount.
 . "$(dirname "$0")/../lib.sh"
 for tool in bwa samtools; do command -v $tool >/dev/null || fail "$tool is not installed (ci/packages)"; done
 up
