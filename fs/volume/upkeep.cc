@@ -35,6 +35,7 @@ awaitable<void> volume_impl::heartbeat_loop() {
 awaitable<bool> volume_impl::beat() {
     fan_out<void> beats(members_.executor);
     fan_out<store_state> states(members_.executor);
+    const std::uint64_t look = space_.begin_look();
     for (const site_link& link : members_.sites) {
         if (link.role == site_role::down) continue;
         beats.start(link.index.value, link.store->heartbeat(members_.authority, identity_));
@@ -53,6 +54,7 @@ awaitable<bool> volume_impl::beat() {
         if (link.role == site_role::member) judge_member(link, answer, state ? &*state : nullptr);
         all_answer = all_answer && link.silent_beats == 0;
     }
+    if (all_answer) space_look_ = look;
     co_return all_answer;
 }
 

@@ -68,7 +68,10 @@ result<void> volume_impl::check_writable() const {
 }
 
 task<> volume_impl::put_chunk(chunk_id id, std::vector<slice> pieces) {
+    std::uint64_t units = 0;
+    for (const slice& piece : pieces) units += unit_count(static_cast<std::uint32_t>(piece.size()));
     auto done = co_await chunks_.put(id, chunk_kind::data, std::move(pieces));
+    if (done) space_.put(units * shape_.unit_size());  // a share is as large as its secret
     publish_status();
     co_return done;
 }
@@ -253,8 +256,7 @@ void volume_impl::publish_status() {
         free = std::min(free, link.free);
         capacity = std::min(capacity, link.capacity);
     }
-    free_ = free;
-    capacity_ = capacity;
+    space_.looked(space_look_, free, capacity);
     if (names_) now.user_bytes = names_->use().stored_bytes;
     now.random_bytes = chunks_.counters().random_bytes;
     now.snapshots = snapshots_;

@@ -14,6 +14,7 @@
 #include "fs/volume/journal_writer.h"
 #include "fs/volume/metadata_db.h"
 #include "fs/volume/metadata_files.h"
+#include "fs/volume/space_account.h"
 #include "fs/volume/volume.h"
 
 namespace warifu {
@@ -43,8 +44,8 @@ class volume_impl final : public volume, public table_chunk_io {
     std::uint32_t unit_count(std::uint32_t size) const override;
     chunk_id allocate_chunk() override;
     volume_status status() const override;
-    std::uint64_t capacity_bytes() const override { return capacity_; }
-    std::uint64_t free_bytes() const override { return free_; }
+    std::uint64_t capacity_bytes() const override { return space_.capacity(); }
+    std::uint64_t free_bytes() const override { return space_.free(); }
     result<void> check_writable() const override;
     std::unique_ptr<captured_edits> capture() override;
     std::unique_ptr<captured_edits> give_back(std::unique_ptr<captured_edits> edits) override;
@@ -141,7 +142,8 @@ class volume_impl final : public volume, public table_chunk_io {
     std::function<void()> commit_wanted_;
     std::atomic<std::uint64_t> durable_capture_ = 0;
     std::atomic<std::uint64_t> next_chunk_ = 1;
-    std::atomic<std::uint64_t> capacity_ = 0, free_ = 0;
+    space_account space_;
+    std::uint64_t space_look_ = 0;  // space_.begin_look() of what members_.sites say
 
     struct dead_table {
         table_chunk chunk;
