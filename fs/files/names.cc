@@ -10,6 +10,17 @@ namespace {
 
 constexpr std::string_view capability_name = "security.capability";
 
+/// xattr(7): the kernel leaves the name spaces to the file system. Those that are not ours are unsupported.
+result<void> check_attribute_name(std::string_view name) {
+    if (name == acl_access_name || name == acl_default_name) return {};
+    for (const std::string_view space : {"user.", "trusted.", "security."}) {
+        if (!name.starts_with(space)) continue;
+        if (name.size() == space.size()) return fail(errc::bad_argument, "an attribute without a name");
+        return {};
+    }
+    return fail(errc::unsupported, "no such space of attributes");
+}
+
 }  // namespace
 
 result<void> file_system_impl::check_writable() const {
@@ -204,6 +215,7 @@ result<inode> file_system_impl::set_attributes(inode_number number, const attrib
 }
 
 result<std::string> file_system_impl::get_attribute(inode_number number, std::string_view name) {
+    TRY_VOID(check_attribute_name(name));
     if (name == acl_access_name) return get_access_list(number);
     if (name != capability_name) return names().get_attribute(number, name);
     const auto state = inodes_.find(number);
@@ -260,6 +272,7 @@ result<std::vector<std::string>> file_system_impl::list_attributes(inode_number 
 
 result<void> file_system_impl::set_attribute(inode_number number, std::string_view name, std::string_view value,
                                              name_space::attribute_mode mode) {
+    TRY_VOID(check_attribute_name(name));
     TRY_VOID(check_writable());
     TRY_VOID(check_space(1));
     if (name == acl_access_name) return set_access_list(number, value, mode);
@@ -281,6 +294,7 @@ result<void> file_system_impl::set_attribute(inode_number number, std::string_vi
 }
 
 result<void> file_system_impl::remove_attribute(inode_number number, std::string_view name) {
+    TRY_VOID(check_attribute_name(name));
     TRY_VOID(check_writable());
     const std::lock_guard lock(volume_.names_lock());
     settle(number);

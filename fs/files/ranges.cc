@@ -63,14 +63,23 @@ result<void> file_system_impl::allocate(file_handle handle, int mode, std::uint6
     const std::lock_guard names_guard(volume_.names_lock());
     const std::lock_guard lock(state->mutex);
     const std::uint64_t file_end = std::max(state->attributes.size, state->dirty.end());
-    if (what != 0 && offset < file_end) {
+    const bool punches = what != 0 && offset < file_end;
+    const bool extends = what != FALLOC_FL_PUNCH_HOLE && !keep_size && end > file_end;
+    if (!punches && !extends) {  // nothing to do but for the times, which move as they do on local file systems
+        inode changed = touched(state->attributes);
+        TRY_VOID(names().set(changed));
+        state->attributes = changed;
+        state->attributes_dirty = false;
+        state->last_change = committer_.changed();
+    }
+    if (punches) {
         // Dirty bytes may define the end of the file: the hole must not shorten it.
         inode changed = touched(state->attributes);
         changed.size = std::max(changed.size, std::min(end, file_end));
         TRY_VOID(punch(*state, changed, offset, std::min(end, file_end)));
         state->last_change = committer_.changed();
     }
-    if (what != FALLOC_FL_PUNCH_HOLE && !keep_size && end > file_end) {
+    if (extends) {
         TRY(state->attributes, resize(state, touched(state->attributes), end));
         state->attributes_dirty = false;
         state->last_change = committer_.changed();

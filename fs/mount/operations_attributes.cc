@@ -1,5 +1,9 @@
 // Attributes: getattr, setattr, extended attributes, statfs.
 
+#include <algorithm>
+#include <array>
+#include <span>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include "fs/mount/session.h"
@@ -53,6 +57,26 @@ void getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size
     fuse_reply_buf(request, value->data(), value->size());
 }
 
+bool is_in_group(fuse_req_t request, gid_t group) {
+    if (fuse_req_ctx(request)->gid == group) return true;
+    std::array<gid_t, 256> groups{};  // more than any administration gives; NGROUPS_MAX would be 256 KiB
+    const int count = fuse_req_getgroups(request, groups.size(), groups.data());
+    const auto known = std::span(groups).first(static_cast<std::size_t>(std::clamp(count, 0, 256)));
+    return std::ranges::find(known, group) != known.end();
+}
+
+/// Who sets an access list of a set-group-ID file and is neither privileged nor in its group takes the bit away, as
+/// with chmod(2). The kernel leaves this to file systems and cannot tell this version of the protocol.
+void clear_set_group_id(fuse_req_t request, fuse_ino_t number) {
+    auto& files = mount_session::of(request).files;
+    if (fuse_req_ctx(request)->uid == 0) return;
+    const auto now = files.get_attributes(number);
+    if (!now || (now->mode & S_ISGID) == 0 || is_in_group(request, now->gid)) return;
+    file_system::attribute_change change;
+    change.mode = now->mode & ~static_cast<std::uint32_t>(S_ISGID);
+    static_cast<void>(files.set_attributes(number, change));
+}
+
 void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const char* value, std::size_t size, int flags) {
     auto mode = name_space::attribute_mode::any;
     if (flags == XATTR_CREATE)
@@ -61,8 +85,9 @@ void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
         mode = name_space::attribute_mode::replace_only;
     else if (flags != 0)
         return static_cast<void>(fuse_reply_err(request, EINVAL));
-    reply_result(request,
-                 mount_session::of(request).files.set_attribute(number, name, std::string_view(value, size), mode));
+    const auto set = mount_session::of(request).files.set_attribute(number, name, std::string_view(value, size), mode);
+    if (set && std::string_view(name) == "system.posix_acl_access") clear_set_group_id(request, number);
+    reply_result(request, set);
 }
 
 void listxattr(fuse_req_t request, fuse_ino_t number, std::size_t size) {

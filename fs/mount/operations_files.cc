@@ -25,16 +25,15 @@ void init(void* userdata, fuse_conn_info* connection) {
         else
             connection->want &= ~flags;
     };
-    want(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
-             FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_POSIX_ACL |
-             FUSE_CAP_DONT_MASK,
+    want(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS |
+             FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK,
          true);
     // The only writer knows of every change; a follower must drop pages when a file changed.
     want(FUSE_CAP_AUTO_INVAL_DATA, session.read_only);
     // Every byte is touched here anyway (splice buys nothing); order and errors of writes are owned by fs/files (no
-    // write-back cache); the kernel asks for suid bits to be cleared itself.
+    // write-back cache); the kernel asks for suid bits to be cleared itself, which it forgets when an open truncates.
     want(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE |
-             FUSE_CAP_HANDLE_KILLPRIV,
+             FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ATOMIC_O_TRUNC,
          false);
     if (session.on_init) session.on_init();
 }
@@ -42,12 +41,6 @@ void init(void* userdata, fuse_conn_info* connection) {
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
     auto& session = mount_session::of(request);
     const bool writing = (info->flags & O_ACCMODE) != O_RDONLY;
-    if ((info->flags & O_TRUNC) != 0) {
-        file_system::attribute_change truncate;
-        truncate.size = 0;
-        const auto truncated = session.files.set_attributes(number, truncate);
-        if (!truncated) return reply_error(request, truncated.error());
-    }
     const auto handle = session.files.open(number, writing);
     if (!handle) return reply_error(request, handle.error(), !writing);
     info->fh = *handle;
