@@ -11,6 +11,8 @@ for file in mnt sites/site1/store sites/site1/site.json sites/site1/log sites/si
 done
 mkdir "$MNT/posix"
 check 'POSIX calls' python3 "$here/e2e/posix_smoke.py" "$MNT/posix"
+chmod 755 "$WORK" "$DIR"
+check 'the tables of calls' "$(dirname "$WARIFU")/tests/posix/posix_check" "$MNT" --entries 2000
 
 status=$("$WARIFU" status "$DIR" --json) || fail 'status of a healthy deployment'
 for path in volume.k volume.n volume.epoch volume.writable volume.claim volume.view volume.restorable_bytes \
