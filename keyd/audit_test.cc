@@ -76,12 +76,22 @@ TEST_F(audit_test, finds_a_byte_handed_out_twice) {
     const auto window = use(10'000, 10'000);
     erase();
     const pad_range again{window.offset + 9'000, 2'000};
-    forge(ends.a, {window_spent{0, again, random_uuid<session_id>(), key_use::bulk, 0}});
-    const auto report = audit();
-    EXPECT_TRUE(has(report, true, "handed out although it was spent"));
+    const window_spent twice{0, again, random_uuid<session_id>(), key_use::bulk, 0};
+    forge(ends.a, {window_history{twice, again.end(), false}});
+    auto report = audit();
     EXPECT_TRUE(has(report, true, "handed out to two sessions"));
     EXPECT_EQ(report.entries[0].range.offset, again.offset);
     EXPECT_EQ(report.entries[0].site, "a");
+    forge(ends.b, {twice});
+    report = audit();
+    EXPECT_TRUE(has(report, true, "spent bytes were handed out"));
+    pool_options options;
+    options.directory = ends.directory / "b";
+    options.site = "b";
+    const auto opened = pool::open(std::move(options));
+    ASSERT_FALSE(opened) << "no keyd runs on such a ledger";
+    EXPECT_EQ(opened.error().code, errc::bad_format);
+    EXPECT_NE(opened.error().text.find("contradicts itself"), std::string::npos);
 }
 
 TEST_F(audit_test, finds_a_block_imported_twice) {

@@ -12,6 +12,7 @@
 #include "fs/base/buffer.h"
 #include "fs/base/limits.h"
 #include "keyd/interval_set.h"
+#include "keyd/limits.h"
 
 namespace warifu {
 namespace {
@@ -207,7 +208,7 @@ class memory_broker final : public pad_broker {
             TRY(end_accounts* const end, s.find(site_, stream, false));
             TRY_VOID(check_slot(s, stream, offset));
             if (end->hello_spent.contains(offset)) return fail(errc::conflict, "the hello slot is spent");
-            if (++end->looks[offset] > verification_failures_max) return fail(errc::conflict, "too many attempts");
+            if (++end->looks[offset] > hello_looks_max) return fail(errc::conflict, "too many attempts");
             return {};
         });
         if (!found) co_return fail(found.error());

@@ -98,7 +98,7 @@ class pad_broker {
     /// link.
     virtual task<hello_slot> take_hello_slot(stream_name stream, deadline until) = 0;
     /// Responder: the slot at `offset` of a stream on which this site is the receiver, still unspent here. conflict
-    /// when spent or after verification_failures_max looks; not_found when this end lacks the block.
+    /// when spent or after hello_looks_max (keyd/limits.h) looks; not_found when this end lacks the block.
     virtual task<hello_slot> peek_hello_slot(stream_name stream, std::uint64_t offset) = 0;
     /// Responder: marks the slot spent, durably, after its greeting verified. conflict when another process was first.
     virtual task<> spend_hello_slot(stream_name stream, std::uint64_t offset) = 0;

@@ -40,7 +40,7 @@ result<int> init(const init_arguments& given) {
     const path_fs::path root = path_fs::absolute(given.directory).lexically_normal();
     const path_fs::path file = root / "site.json";
     if (!valid_site_name(given.name))
-        return fail(errc::bad_argument, "--name: 1 to 64 of a-z, 0-9, '.', '_', '-', a letter or digit first");
+        return fail(errc::bad_argument, "--name: 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit first");
     const auto listen = parse_endpoint(given.listen);
     if (!listen) return fail(errc::bad_argument, fmt::format("--listen: {}", listen.error().text));
     const auto under_root = [&root](const path_fs::path& chosen, const char* otherwise) {

@@ -37,7 +37,7 @@ result<std::string> take_site_name(const json_node& node) {
     TRY(auto name, node.text(config_text_size_max));
     if (!valid_site_name(name))
         return fail(
-            node.complaint("expected a site name: 1 to 64 of a-z, 0-9, '.', '_', '-', a letter or digit first"));
+            node.complaint("expected a site name: 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit first"));
     return name;
 }
 
@@ -167,7 +167,7 @@ std::string to_text(const endpoint& e) {
 
 bool valid_site_name(std::string_view text) {
     const auto word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-    return !text.empty() && text.size() <= 64 && word(text.front()) &&
+    return !text.empty() && text.size() <= site_name_size_max && word(text.front()) &&
            std::ranges::all_of(text, [&](char c) { return word(c) || c == '.' || c == '_' || c == '-'; });
 }
 

@@ -25,7 +25,7 @@ struct endpoint {
 result<endpoint> parse_endpoint(std::string_view text);
 std::string to_text(const endpoint& e);
 
-/// A site name: 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first a letter or digit. It becomes part of file
+/// A site name: 1 to 63 characters of a-z, 0-9, '.', '_' and '-', the first a letter or digit. It becomes part of file
 /// names.
 bool valid_site_name(std::string_view text);
 

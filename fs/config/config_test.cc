@@ -102,7 +102,7 @@ TEST(site_config, every_bad_value_names_file_and_path) {
         {"/name", "", "$.name: expected a string that is not empty"},
         {"/name", "../up", "$.name: expected a site name"},
         {"/name", "Site1", "$.name: expected a site name"},
-        {"/name", std::string(65, 'a'), "$.name: expected a site name"},
+        {"/name", std::string(64, 'a'), "$.name: expected a site name"},
         {"/nmae", "x", "$.nmae: unknown key (known here: version, name, keyd, server, links)"},
         {"/odd key", "x", "$[\"odd key\"]: unknown key"},
         {"/keyd", gone, "$.keyd: missing"},
@@ -293,6 +293,11 @@ TEST(files, what_cannot_be_read_is_named) {
     const auto no_place = save(deployment_config{}, directory.path() / "no" / "d.json");
     ASSERT_FALSE(no_place);
     EXPECT_EQ(no_place.error().code, errc::not_found);
+}
+
+TEST(site_name, is_at_most_as_long_as_every_format_holds) {
+    EXPECT_TRUE(valid_site_name(std::string(63, 'a')));
+    EXPECT_FALSE(valid_site_name(std::string(64, 'a')));
 }
 
 TEST(endpoint, round_trip) {

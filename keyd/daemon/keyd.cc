@@ -211,7 +211,6 @@ std::string keyd::status_json() const {
                        {"waiting_claims", waiters_.size()},
                        {"held_bytes", held_bytes_},
                        {"lost_bytes", pool_->lost_bytes()},
-                       {"double_spent", pool_->state().double_spent().size()},
                        {"imports", count_.imports},
                        {"failures",
                         {{"imports_refused", count_.imports_refused},

@@ -115,7 +115,6 @@ TEST_F(keyd_test, serves_windows_hello_slots_and_stock) {
         EXPECT_EQ(status["streams"][0]["available_bytes"], block_size - 500'000);
         EXPECT_EQ(status["streams"][0]["used_bytes"], 100'000);
         EXPECT_EQ(status["streams"][0]["direction"], "out");
-        EXPECT_EQ(status["double_spent"], 0);
     });
     run([&]() -> awaitable<void> {
         co_await a->stop();

@@ -16,9 +16,10 @@ namespace warifu {
 namespace {
 
 constexpr std::string_view magic = "WARILEDG";
-constexpr std::uint16_t version_current = 1;
+constexpr std::uint16_t version_current = 2;
+constexpr std::uint16_t version_without_numbers = 1;  // zeros for the header's first and durable
 constexpr std::size_t name_field_size = 64;
-static_assert(8 + 2 + 2 + 16 + 8 + 8 + name_field_size + 16 + 4 == ledger_header_size);
+static_assert(8 + 2 + 2 + 16 + 8 + 8 + name_field_size + 8 + 8 + 4 == ledger_header_size);
 static_assert(4 + 4 + 8 + 8 == ledger_frame_size);
 
 byte_vector encode_header(const ledger_header& header) {
@@ -27,7 +28,7 @@ byte_vector encode_header(const ledger_header& header) {
     writer out(ledger_header_size);
     out.put_bytes(as_bytes_view(magic)).put_be(version_current).put_be<std::uint16_t>(0).put(header.id);
     out.put_be(header.generation).put_be(static_cast<std::uint64_t>(header.created_ns)).put_bytes(name);
-    out.put_be<std::uint64_t>(0).put_be<std::uint64_t>(0);
+    out.put_be(header.first).put_be(header.durable);
     out.put_be(crc32c(out.view()));
     return out.take();
 }
@@ -40,7 +41,8 @@ result<ledger_header> decode_header(bytes_view bytes) {
     TRY(const auto crc, reader(bytes.subspan(ledger_header_size - 4)).take_be<std::uint32_t>());
     if (crc != crc32c(bytes.first(ledger_header_size - 4))) return fail(errc::bad_checksum, "the header is damaged");
     TRY(const auto version, in.take_be<std::uint16_t>());
-    if (version != version_current) return fail(errc::bad_version, fmt::format("unknown version {}", version));
+    if (version != version_current && version != version_without_numbers)
+        return fail(errc::bad_version, fmt::format("unknown version {}", version));
     TRY_VOID(in.take_be<std::uint16_t>());
     ledger_header header;
     TRY_VOID(in.take(header.id));
@@ -50,6 +52,11 @@ result<ledger_header> decode_header(bytes_view bytes) {
     TRY(const auto name, in.take_bytes(name_field_size));
     header.site = std::string(as_text(name).substr(0, as_text(name).find('\0')));
     if (!is_site_name(header.site)) return fail(errc::bad_format, "the site name is malformed");
+    TRY(header.first, in.take_be<std::uint64_t>());
+    TRY(header.durable, in.take_be<std::uint64_t>());
+    if (version == version_without_numbers) header.first = header.durable = 0;
+    if (version == version_current && (header.first == 0 || header.durable < header.first))
+        return fail(errc::bad_format, "the header's record numbers make no sense");
     return header;
 }
 
@@ -88,11 +95,13 @@ bool was_durable(bytes_view rest, std::uint64_t sequence) {
 result<ledger_contents> parse_ledger(bytes_view file) {
     ledger_contents out;
     TRY(out.header, decode_header(file));
+    out.next_sequence = out.header.first;
     std::size_t at = ledger_header_size;
-    for (bool first = true; at < file.size(); first = false) {
+    while (at < file.size()) {
         const auto found = take_frame(file.subspan(at));
-        if (!found || (!first && found->sequence != out.next_sequence)) {
-            if (was_durable(file.subspan(at), first ? 0 : out.next_sequence))
+        if (found && out.next_sequence == 0) out.next_sequence = found->sequence;
+        if (!found || found->sequence != out.next_sequence) {
+            if (out.next_sequence < out.header.durable || was_durable(file.subspan(at), out.next_sequence))
                 return fail(errc::bad_checksum,
                             fmt::format("a record that had been flushed is damaged at byte {}", at));
             out.torn = true;
@@ -100,11 +109,13 @@ result<ledger_contents> parse_ledger(bytes_view file) {
         }
         TRY(auto record, decode_ledger_record(found->payload));
         out.records.push_back(std::move(record));
-        out.next_sequence = found->sequence + 1;
+        ++out.next_sequence;
         at += found->size();
     }
+    if (out.next_sequence < out.header.durable)
+        return fail(errc::bad_checksum, "records that had been flushed are cut off");
     out.good_size = at;
-    if (out.records.empty()) out.next_sequence = 1;
+    if (out.next_sequence == 0) out.next_sequence = 1;
     return out;
 }
 
@@ -127,9 +138,11 @@ result<opened_ledger> ledger::open(const std::string& directory, const std::stri
     if (!found && found.error().code != errc::not_found) return fail(found.error());
     if (!found) {
         ledger_contents contents;
-        contents.header = ledger_header{site, random_uuid<decltype(ledger_header::id)>(), 0, realtime_ns()};
-        out.header_ = contents.header;
+        out.header_ = ledger_header{site, random_uuid<decltype(ledger_header::id)>(), 0, realtime_ns()};
         TRY_VOID(out.write_new({}));
+        contents.header = out.header_;
+        contents.good_size = out.size_;
+        contents.next_sequence = out.next_sequence_;
         return opened_ledger{std::move(out), std::move(contents)};
     }
     ledger_contents contents = std::move(*found);
@@ -192,6 +205,8 @@ result<void> ledger::replace(const std::vector<ledger_record>& records) {
 result<void> ledger::write_new(const std::vector<ledger_record>& records) {
     const std::string temporary = path_ + ".new";
     TRY(unique_fd fd, open_file(temporary, O_RDWR | O_CREAT | O_TRUNC));
+    header_.first = next_sequence_;
+    header_.durable = next_sequence_ + records.size();
     byte_vector pending = encode_header(header_);
     std::uint64_t at = 0;
     const auto flush = [&]() -> result<void> {

@@ -19,6 +19,8 @@ struct ledger_header {
     uuid_of<struct ledger_tag> id;  // drawn when the ledger was made
     std::uint64_t generation = 0;   // counts compactions
     std::int64_t created_ns = 0;
+    std::uint64_t first = 1;    // number of the first record; 0: a ledger of version 1 does not tell
+    std::uint64_t durable = 1;  // records with a lower number were flushed before the file got its name
 };
 inline constexpr std::size_t ledger_header_size = 128;
 inline constexpr std::size_t ledger_frame_size = 24;  // crc, size, sequence, durable

@@ -3,6 +3,8 @@
 #include <map>
 #include <random>
 
+#include "fs/base/codec.h"
+#include "fs/base/crc32c.h"
 #include "fs/base/limits.h"
 #include "keyd/pool/pool_state.h"
 #include "keyd/pool/test_support.h"
@@ -149,6 +151,127 @@ TEST(ledger, records_that_were_never_flushed_may_tear_in_any_order) {
     ASSERT_TRUE(parsed) << parsed.error().message();
     EXPECT_TRUE(parsed->torn);
     EXPECT_EQ(parsed->records.size(), 1U);
+}
+
+/// What a compaction wrote was flushed before it got its name: not one byte of it may tear.
+TEST(ledger, a_compacted_ledger_has_no_torn_tail) {
+    const temporary_directory directory;
+    const auto records = one_of_each();
+    std::uint64_t snapshot_end = 0;
+    {
+        auto opened = ledger::open(directory.path(), "a");
+        ASSERT_TRUE(opened->log.append(records[0]));
+        ASSERT_TRUE(opened->log.replace(records));
+        snapshot_end = opened->log.size();
+        ASSERT_TRUE(opened->log.append(records[2]));
+    }
+    const auto whole = read_all(directory / "ledger");
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+        auto bad = whole;
+        bad[i] ^= std::byte{0x41};
+        const bytes_view alone = bytes_view(bad).first(snapshot_end);
+        EXPECT_EQ(parse_ledger(bad).has_value(), i >= snapshot_end) << i;
+        if (i < snapshot_end) EXPECT_FALSE(parse_ledger(alone)) << i;
+        const auto cut = parse_ledger(bytes_view(whole).first(i));
+        EXPECT_EQ(cut.has_value(), i >= snapshot_end) << "cut at " << i;
+        if (cut) EXPECT_EQ(cut->records.size(), records.size());
+    }
+    const auto good = parse_ledger(whole);
+    ASSERT_TRUE(good);
+    EXPECT_EQ(good->header.first, 2U);
+    EXPECT_EQ(good->header.durable, 2U + records.size());
+}
+
+/// What the first release wrote: the same, without numbers in the header.
+TEST(ledger, version_1_is_read_and_written_on) {
+    const temporary_directory directory;
+    const auto records = one_of_each();
+    {
+        auto opened = ledger::open(directory.path(), "a");
+        for (const auto& record : records) ASSERT_TRUE(opened->log.append(record));
+        ASSERT_TRUE(opened->log.sync());
+    }
+    auto bytes = read_all(directory / "ledger");
+    bytes[9] = std::byte{1};
+    std::fill(bytes.begin() + 108, bytes.begin() + 124, std::byte{0});
+    writer crc;
+    crc.put_be(crc32c(bytes_view(bytes).first(124)));
+    std::ranges::copy(crc.view(), bytes.begin() + 124);
+    write_all(directory / "ledger", bytes);
+    auto opened = ledger::open(directory.path(), "a");
+    ASSERT_TRUE(opened) << opened.error().message();
+    EXPECT_EQ(opened->contents.records, records);
+    ASSERT_TRUE(opened->log.append(records[2]));
+    ASSERT_TRUE(opened->log.sync());
+    EXPECT_EQ(read_ledger(directory / "ledger")->records.size(), records.size() + 1);
+    ASSERT_TRUE(opened->log.replace(records));
+    EXPECT_EQ(read_ledger(directory / "ledger")->header.first, records.size() + 2);
+}
+
+/// A block of 128 KiB at 0, 4 KiB of it hello region, with the events before; the last one must be refused or taken.
+TEST(pool_state, overlapping_handouts_are_a_contradiction) {
+    const auto window = [](std::uint64_t offset, std::uint64_t size) {
+        return window_spent{0, {offset, size}, {}, key_use::bulk, 0};
+    };
+    struct row {
+        const char* what;
+        std::vector<ledger_record> events;
+        bool good;
+    };
+    const std::vector<row> rows{
+        {"apart", {window(5000, 100), window(5100, 100)}, true},
+        {"the same again", {window(5000, 100), window(5000, 100)}, false},
+        {"one byte in common", {window(5000, 100), window(5099, 100)}, false},
+        {"around a small one", {window(5000, 10), window(4900, 1000)}, false},
+        {"burnt bytes", {range_burnt{0, {5000, 1}}, window(4900, 200)}, false},
+        {"below the floor", {floor_raised{0, 5000}, window(4999, 100)}, false},
+        {"used bytes", {window(5000, 100), window_closed{0, {5000, 100}, 5010, false}, window(5009, 10)}, false},
+        {"a released tail", {window(5000, 100), window_closed{0, {5000, 100}, 5010, false}, window(5010, 90)}, true},
+        {"of a burnt window", {window(5000, 100), window_closed{0, {5000, 100}, 5100, true}, window(5010, 90)}, false},
+    };
+    for (const auto& [what, events, good] : rows) {
+        pool_state state;
+        ASSERT_TRUE(state.apply(stream_added{0, ab}));
+        ASSERT_TRUE(state.apply(block_imported{0, make_block(ab, 0, block_size), 0}));
+        for (std::size_t i = 0; i + 1 < events.size(); ++i) ASSERT_TRUE(state.apply(events[i])) << what;
+        const auto free = state.streams()[0].free_bytes;
+        const auto last = state.apply(events.back());
+        EXPECT_EQ(last.has_value(), good) << what;
+        if (!last) {
+            EXPECT_EQ(last.error().code, errc::bad_format) << what;
+            EXPECT_EQ(state.streams()[0].free_bytes, free) << what;
+        }
+    }
+}
+
+/// Sets at their bound on the way out must not close gaps on the way in.
+TEST(pool_state, a_snapshot_of_full_interval_sets_is_taken_back) {
+    pool_state state;
+    ASSERT_TRUE(state.apply(stream_added{0, ab}));
+    constexpr std::uint64_t size = 64U << 10U;
+    // Every second place of the stream was covered once; every second of those is gone.
+    for (std::uint64_t i = 0; i < interval_count_max; ++i) {
+        ASSERT_TRUE(state.apply(block_imported{0, make_block(ab, 2 * i * size, size), 0}));
+        if (i % 2 == 1) ASSERT_TRUE(state.apply(block_gone{0, 2 * i * size}));
+    }
+    // In one block windows that are out lie between burnt pieces, each apart from the next.
+    for (std::uint64_t i = 0; i < interval_count_max; ++i) {
+        const pad_range piece{4096 + 10 * i, 4};
+        if (i % 2 == 0) ASSERT_TRUE(state.apply(window_spent{0, piece, {}, key_use::bulk, 0}));
+        if (i % 2 == 1) ASSERT_TRUE(state.apply(range_burnt{0, piece}));
+        if (i % 4 == 0) {  // the end of one window may be the begin of the next
+            ASSERT_TRUE(state.apply(window_spent{0, {piece.end(), 2}, {}, key_use::bulk, 0}));
+        }
+    }
+    pool_state again;
+    for (const auto& record : state.snapshot()) {
+        const auto applied = again.apply(record);
+        ASSERT_TRUE(applied) << applied.error().message();
+    }
+    EXPECT_EQ(again.snapshot(), state.snapshot());
+    EXPECT_EQ(again.streams()[0].free_bytes, state.streams()[0].free_bytes);
+    EXPECT_EQ(again.streams()[0].ever, state.streams()[0].ever);
+    EXPECT_EQ(again.streams()[0].open.size(), interval_count_max / 2 + interval_count_max / 4);
 }
 
 /// Some event that may make sense.

@@ -15,6 +15,7 @@
 #include "fs/base/limits.h"
 #include "keyd/pool/files.h"
 #include "keyd/pool/ledger.h"
+#include "keyd/pool/look_counter.h"
 #include "keyd/pool/pad_file.h"
 #include "keyd/pool/pool_state.h"
 
@@ -156,8 +157,7 @@ class pool {
     pool_state state_;
     std::uint64_t compacted_size_ = 0;
     std::uint64_t lost_bytes_ = 0;
-    std::map<std::pair<std::uint16_t, std::uint64_t>, unsigned>
-        looks_;                                                  // failed peeks of hello slots, by stream and offset
+    look_counter looks_;
     std::set<std::pair<std::uint16_t, std::uint64_t>> touched_;  // blocks that may have something to erase
     std::set<std::pair<std::uint16_t, std::uint64_t>> erasing_;  // blocks with a job under way
 };

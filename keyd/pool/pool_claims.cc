@@ -8,12 +8,6 @@
 #include "keyd/pool/pool.h"
 
 namespace warifu {
-namespace {
-
-constexpr std::size_t looks_count_max = 65'536;
-
-}  // namespace
-
 result<pad_range> pool::claim_send(const stream_name& name, session_id session, std::uint64_t size_min,
                                    std::uint64_t size_want, key_use use) {
     if (size_min == 0 || size_min > size_want) return fail(errc::bad_argument, "the window's sizes make no sense");
@@ -175,10 +169,7 @@ result<hello_slot> pool::peek_hello_slot(const stream_name& name, std::uint64_t 
     if (!index)
         return fail(index.error().code == errc::no_key ? errc::not_found : index.error().code, index.error().text);
     TRY_VOID(check_hello_place(state_.streams()[*index], offset));
-    if (looks_.size() >= looks_count_max) looks_.clear();
-    auto& looks = looks_[{*index, offset}];
-    if (looks >= verification_failures_max) return fail(errc::conflict, "too many greetings named this hello slot");
-    ++looks;
+    if (!looks_.take({*index, offset})) return fail(errc::conflict, "too many greetings named this hello slot");
     return read_hello_slot(name, offset);
 }
 
@@ -188,7 +179,7 @@ result<void> pool::spend_hello_slot(const stream_name& name, std::uint64_t offse
         return fail(index.error().code == errc::no_key ? errc::not_found : index.error().code, index.error().text);
     TRY_VOID(check_hello_place(state_.streams()[*index], offset));
     TRY_VOID(record_durably(hello_spent{*index, {offset, hello_slot_size}}));
-    looks_.erase({*index, offset});
+    looks_.forget({*index, offset});
     touch(*index, offset);
     return {};
 }

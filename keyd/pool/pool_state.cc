@@ -10,7 +10,6 @@ namespace warifu {
 namespace {
 
 constexpr std::size_t recent_id_count_max = 4096;
-constexpr std::size_t double_spent_count_max = 64;
 constexpr std::size_t ids_per_record = 2048;
 
 std::unexpected<error> contradiction(std::string_view text) {
@@ -150,8 +149,7 @@ result<void> pool_state::on(const window_spent& r) {
     TRY(stream_state* const stream, stream_of(r));
     TRY(block_state* const block, block_of(*stream, r.range));
     if (r.range.offset < block->data_begin()) return contradiction("a window lies in a hello region");
-    if (block->spent.intersects(r.range.offset, r.range.end()) && double_spent_.size() < double_spent_count_max)
-        double_spent_.push_back(r);
+    if (block->spent.intersects(r.range.offset, r.range.end())) return contradiction("spent bytes were handed out");
     mark_spent(*stream, *block, r.range.offset, r.range.end());
     stream->open.insert_or_assign(r.range.offset, r);
     return {};
@@ -274,30 +272,50 @@ std::vector<ledger_record> pool_state::snapshot() const {
     return out;
 }
 
+namespace {
+
+/// A block, its marks and the windows of it that are out.
+void snapshot_block(std::uint16_t index, const stream_state& stream, const block_state& block,
+                    std::vector<ledger_record>& out) {
+    out.emplace_back(block_imported{index, block.header, block.imported_ns});
+    interval_set burnt(std::numeric_limits<std::size_t>::max());
+    for (const auto& piece : block.spent.intervals()) burnt.add(piece.begin, piece.end);
+    const auto first = stream.open.lower_bound(block.header.range.offset);
+    const auto last = stream.open.lower_bound(block.end());
+    for (auto it = first; it != last; ++it) burnt.subtract(it->second.range.offset, it->second.range.end());
+    auto window = first;
+    for (const auto& piece : burnt.intervals()) {
+        for (; window != last && window->first < piece.begin; ++window) out.emplace_back(window->second);
+        out.emplace_back(range_burnt{index, {piece.begin, piece.size()}});
+    }
+    for (; window != last; ++window) out.emplace_back(window->second);
+    for (const auto& piece : block.hello_spent.intervals())
+        out.emplace_back(hello_spent{index, {piece.begin, piece.size()}});
+    for (const auto& piece : block.erased.intervals())
+        out.emplace_back(range_erased{index, {piece.begin, piece.size()}});
+}
+
+}  // namespace
+
 void pool_state::snapshot_stream(std::uint16_t index, std::vector<ledger_record>& out) const {
     const auto& stream = streams_[index];
     out.emplace_back(stream_added{index, stream.name});
+    for (const auto& closed : stream.history) out.emplace_back(window_history{closed.window, closed.used_to, closed.burnt});
     interval_set gone(std::numeric_limits<std::size_t>::max());
     for (const auto& piece : stream.ever.intervals()) gone.add(piece.begin, piece.end);
     for (const auto& [offset, block] : stream.blocks) gone.subtract(offset, block.end());
-    for (const auto& piece : gone.intervals()) out.emplace_back(range_known{index, {piece.begin, piece.size()}});
-    for (const auto& closed : stream.history) {
-        out.emplace_back(window_history{closed.window, closed.used_to, closed.burnt});
+    // Everything in order of offset: a bounded set that is filled so never holds more intervals than it ends with, and
+    // closes no gap that something later must fit into.
+    auto block = stream.blocks.begin();
+    const auto blocks_below = [&](std::uint64_t offset) {
+        for (; block != stream.blocks.end() && block->first < offset; ++block)
+            snapshot_block(index, stream, block->second, out);
+    };
+    for (const auto& piece : gone.intervals()) {
+        blocks_below(piece.begin);
+        out.emplace_back(range_known{index, {piece.begin, piece.size()}});
     }
-    for (const auto& [offset, block] : stream.blocks) {
-        out.emplace_back(block_imported{index, block.header, block.imported_ns});
-        // Windows that are out are marked by their own records below.
-        interval_set burnt(std::numeric_limits<std::size_t>::max());
-        for (const auto& piece : block.spent.intervals()) burnt.add(piece.begin, piece.end);
-        for (auto it = stream.open.lower_bound(offset); it != stream.open.end() && it->first < block.end(); ++it)
-            burnt.subtract(it->second.range.offset, it->second.range.end());
-        for (const auto& piece : burnt.intervals()) out.emplace_back(range_burnt{index, {piece.begin, piece.size()}});
-        for (const auto& piece : block.hello_spent.intervals())
-            out.emplace_back(hello_spent{index, {piece.begin, piece.size()}});
-        for (const auto& piece : block.erased.intervals())
-            out.emplace_back(range_erased{index, {piece.begin, piece.size()}});
-    }
-    for (const auto& [offset, window] : stream.open) out.emplace_back(window);
+    blocks_below(std::numeric_limits<std::uint64_t>::max());
     if (stream.floor != 0) out.emplace_back(floor_raised{index, stream.floor});
     out.emplace_back(stream.totals);
 }

@@ -79,8 +79,6 @@ class pool_state {
     std::size_t find(const stream_name& name) const;
     const block_id_set& ids() const { return ids_; }
     std::size_t block_count() const { return block_count_; }
-    /// Ranges that were handed out although they were spent: must stay empty. At most 64 are kept.
-    const std::vector<window_spent>& double_spent() const { return double_spent_; }
 
   private:
     template <typename Record>
@@ -108,7 +106,6 @@ class pool_state {
     block_id_set ids_;
     std::size_t block_count_ = 0;
     std::size_t history_count_ = 0;
-    std::vector<window_spent> double_spent_;
 };
 
 /// The window that a claim gets: between size_min and size_want bytes of one block, lowest offset first, with `reserve`

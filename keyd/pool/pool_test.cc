@@ -190,8 +190,22 @@ TEST(pool, hello_slots_serve_one_greeting_each) {
     EXPECT_EQ(ends.b->peek_hello_slot(ab, 1U << 30U).error().code, errc::not_found);
     EXPECT_EQ(ends.b->peek_hello_slot(ba, 0).error().code, errc::bad_argument);
     const auto other = *offsets.rbegin();
-    for (unsigned i = 1; i < verification_failures_max; ++i) EXPECT_TRUE(ends.b->peek_hello_slot(ab, other));
+    for (unsigned i = 1; i < hello_looks_max; ++i) EXPECT_TRUE(ends.b->peek_hello_slot(ab, other));
     EXPECT_EQ(ends.b->peek_hello_slot(ab, other).error().code, errc::conflict) << "too many looks";
+}
+
+TEST(look_counter, a_slot_under_attack_keeps_its_count_while_others_are_forgotten) {
+    look_counter looks(64);
+    const look_counter::slot attacked{0, 96};
+    for (unsigned i = 0; i < hello_looks_max; ++i) ASSERT_TRUE(looks.take(attacked));
+    EXPECT_FALSE(looks.take(attacked));
+    for (std::uint64_t i = 1; i < 1000; ++i) {
+        ASSERT_TRUE(looks.take({1, i * 96})) << "others are not locked out";
+        ASSERT_LE(looks.size(), 64U);
+    }
+    EXPECT_FALSE(looks.take(attacked));
+    looks.forget(attacked);
+    EXPECT_TRUE(looks.take(attacked));
 }
 
 TEST(pool, erasure_zeroes_what_was_used_and_nothing_else) {
