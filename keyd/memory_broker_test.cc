@@ -88,8 +88,7 @@ TEST_F(memory_broker_test, hello_slots_serve_one_greeting) {
     ASSERT_TRUE(wait_for(b->spend_hello_slot(ab, slot->offset)));
     EXPECT_EQ(wait_for(b->spend_hello_slot(ab, slot->offset)).error().code, errc::conflict);
     EXPECT_EQ(wait_for(b->peek_hello_slot(ab, slot->offset)).error().code, errc::conflict);
-    for (unsigned i = 0; i < hello_looks_max; ++i)
-        EXPECT_TRUE(wait_for(b->peek_hello_slot(ab, other->offset)));
+    for (unsigned i = 0; i < hello_looks_max; ++i) EXPECT_TRUE(wait_for(b->peek_hello_slot(ab, other->offset)));
     EXPECT_EQ(wait_for(b->peek_hello_slot(ab, other->offset)).error().code, errc::conflict);
     EXPECT_EQ(wait_for(b->peek_hello_slot(ab, 1U << 30U)).error().code, errc::not_found);
     EXPECT_EQ(wait_for(b->peek_hello_slot(ab, 5)).error().code, errc::bad_argument);

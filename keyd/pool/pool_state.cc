@@ -300,7 +300,8 @@ void snapshot_block(std::uint16_t index, const stream_state& stream, const block
 void pool_state::snapshot_stream(std::uint16_t index, std::vector<ledger_record>& out) const {
     const auto& stream = streams_[index];
     out.emplace_back(stream_added{index, stream.name});
-    for (const auto& closed : stream.history) out.emplace_back(window_history{closed.window, closed.used_to, closed.burnt});
+    for (const auto& closed : stream.history)
+        out.emplace_back(window_history{closed.window, closed.used_to, closed.burnt});
     interval_set gone(std::numeric_limits<std::size_t>::max());
     for (const auto& piece : stream.ever.intervals()) gone.add(piece.begin, piece.end);
     for (const auto& [offset, block] : stream.blocks) gone.subtract(offset, block.end());
