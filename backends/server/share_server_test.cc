@@ -55,7 +55,7 @@ struct share_server_test : testing::Test {
     }
     template <typename Done>
     bool run_until(Done done) {
-        const auto until = steady_clock::now() + std::chrono::seconds(10);
+        const auto until = steady_clock::now() + std::chrono::seconds(60);
         while (!done() && steady_clock::now() < until) run_some(2);
         return done();
     }

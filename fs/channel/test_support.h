@@ -37,7 +37,7 @@ inline void run_for(asio::io_context& core, std::chrono::milliseconds duration) 
 /// Runs until `done()` or ten seconds; returns done().
 template <typename Done>
 bool run_until(asio::io_context& core, Done done) {
-    const auto until = steady_clock::now() + std::chrono::seconds(10);
+    const auto until = steady_clock::now() + std::chrono::seconds(60);
     while (!done() && steady_clock::now() < until) run_for(core, std::chrono::milliseconds(2));
     return done();
 }
