@@ -41,7 +41,7 @@ check 'the grant is listed' bash -c "'$WARIFU' access list real/site2/site.json 
 "$WARIFU" volume create real/volume.json || { cat keyd?.log server?.log; fail 'volume create'; }
 mkdir mnt
 "$WARIFU" mount real/volume.json mnt || fail mount
-check 'a file' bash -c 'echo genome >mnt/file && sync -f mnt/file && [ "$(cat mnt/file)" = genome ]'
+check 'a file' bash -c 'echo genome >mnt/file && sync mnt/file && [ "$(cat mnt/file)" = genome ]'
 check 'status' bash -c "'$WARIFU' status real/volume.json --json | jq -e '.volume.writable'"
 "$WARIFU" umount mnt || fail umount
 "$WARIFU" access grant real/site2/site.json "$id" site3 read || fail 'grant to site3'

@@ -39,7 +39,7 @@ yes "$marker" | head -c 6000000 >"$MNT/many"
 ln -s "$marker" "$MNT/link"
 setfattr -n "user.$marker" -v "$marker" "$MNT/many"
 mv "$MNT/$marker/$marker.1" "$MNT/$marker/renamed-$marker"
-sync -f "$MNT/many"
+sync "$MNT/many"
 check 'content is there' grep -q "$marker 7" "$MNT/$marker/$marker.7"
 remount
 check 'content after a remount' grep -q "$marker 9" "$MNT/$marker/$marker.9"
@@ -53,7 +53,7 @@ for n in 1 2 3; do cp --sparse=always "$DIR/sites/site$n/store" "$WORK/before$n"
 mount_again
 head -c 12000000 /dev/zero >"$MNT/zeros"
 yes GATTACA | head -c 12000000 >"$MNT/period"
-sync -f "$MNT/zeros"
+sync "$MNT/zeros"
 "$WARIFU" down "$DIR" || fail down
 for n in 1 2 3; do
     check "site$n's share of structured files looks random" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # on_mount.sh MEMORY_MOUNT PROGRAM [ARGUMENT...]: mounts a volume in memory in a temporary directory, runs PROGRAM with
-# the mount point as its first argument, unmounts. MNT in an argument stands for the mount point, so that a program can
-# unmount it: it is mounted again at once. Its exit code is the program's; 77 without root or /dev/fuse.
+# the mount point as its first argument, unmounts. An argument REMOUNT stands for a command that unmounts and comes back
+# when it is mounted again. The exit code is the program's; 77 without root or /dev/fuse.
 set -uo pipefail
 [ "$(id -u)" = 0 ] || { echo 'SKIP: not root'; exit 77; }
 [ -e /dev/fuse ] || { echo 'SKIP: no /dev/fuse'; exit 77; }
@@ -29,4 +29,14 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 grep -q ready "$work/log" || { echo 'the mount did not come up'; exit 1; }
-"$program" "$work/mnt" "${@//MNT/$work/mnt}"
+cat >"$work/remount" <<END
+#!/bin/sh
+umount "$work/mnt" || exit 1
+for i in \$(seq 1000); do
+    mountpoint -q "$work/mnt" && exit 0
+    sleep 0.02
+done
+exit 1
+END
+chmod +x "$work/remount"
+"$program" "$work/mnt" "${@/#REMOUNT/$work/remount}"
