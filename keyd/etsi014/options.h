@@ -11,7 +11,7 @@ namespace warifu {
 
 struct etsi014_options {
     /// Base addresses of the site's KMEs, "https://HOST[:PORT][/PREFIX]", in order of preference: the first that
-    /// answers is used, and the client goes back to an earlier one when it answers again. "/api/v1/keys/..." follows.
+    /// answers is used, and the client goes back to an earlier one when it answers again. "/api/v1/keys/..." is added.
     std::vector<std::string> urls;
     /// PEM files. The KME's certificate must lead to `ca_file` and name the URL's host in its subjectAltName.
     std::filesystem::path ca_file;
