@@ -119,7 +119,8 @@ TEST(key_ids, there_and_back) {
     EXPECT_EQ(*decode_key_ids(encode_key_ids(ids), 100), ids);
     EXPECT_FALSE(decode_key_ids(encode_key_ids(ids), 99));
     for (const auto* text :
-         {"", "{}", R"({"key_IDs":[]})", R"({"key_IDs":[{}]})", R"({"key_IDs":[{"key_ID":"x"}]})", R"({"key_IDs":["x"]})"})
+         {"", "{}", R"({"key_IDs":[]})", R"({"key_IDs":[{}]})", R"({"key_IDs":[{"key_ID":"x"}]})",
+          R"({"key_IDs":["x"]})"})
         EXPECT_FALSE(decode_key_ids(text, 100)) << text;
     EXPECT_FALSE(decode_key_ids(R"({"key_IDs":[{"key_ID":")" + id_a + R"("},{"key_ID":")" + id_a + R"("}]})", 100));
 }
