@@ -24,6 +24,7 @@ struct cli {
 void add_keyd_command(cli& c);
 void add_share_server_command(cli& c);
 void add_dealer_command(cli& c);
+void add_kme_sim_command(cli& c);   // kme-sim, kme-sim certs|fault|status
 void add_mount_command(cli& c);
 void add_umount_command(cli& c);
 void add_up_commands(cli& c);       // up, down

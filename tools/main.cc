@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
     warifu::add_keyd_command(c);
     warifu::add_share_server_command(c);
     warifu::add_dealer_command(c);
+    warifu::add_kme_sim_command(c);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {

@@ -14,9 +14,13 @@ byte_vector bytes_of(std::string_view text) {
 }
 
 TEST(base64, known_answers_of_rfc_4648) {
-    const std::vector<std::pair<std::string, std::string>> table = {
-        {"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-        {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    const std::vector<std::pair<std::string, std::string>> table = {{"", ""},
+                                                                    {"f", "Zg=="},
+                                                                    {"fo", "Zm8="},
+                                                                    {"foo", "Zm9v"},
+                                                                    {"foob", "Zm9vYg=="},
+                                                                    {"fooba", "Zm9vYmE="},
+                                                                    {"foobar", "Zm9vYmFy"}};
     for (const auto& [plain, text] : table) {
         EXPECT_EQ(base64_encode(bytes_of(plain)), text);
         byte_vector out(*base64_decoded_size(text));

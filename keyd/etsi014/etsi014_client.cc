@@ -58,7 +58,8 @@ refusal read_refusal(const https_answer& answer) {
 /// "Not enough key" comes as 503, 429, or as 400 with a text.
 bool says_empty(const refusal& r) {
     if (r.status == 503 || r.status == 429) return true;
-    return r.status == 400 && contains_any(r.text, {"not enough", "insufficient", "no key", "exhausted", "not available"});
+    return r.status == 400 &&
+           contains_any(r.text, {"not enough", "insufficient", "no key", "exhausted", "not available"});
 }
 
 bool says_not_found(const refusal& r) {
@@ -83,11 +84,11 @@ class client_impl final : public etsi014_client {
   private:
     /// One call's work, shared by the requests that it is split into.
     struct call {
-        std::size_t left = 0;      // enc: keys not yet asked for
-        std::size_t size = 0;      // enc: bytes of a key
-        std::size_t batch = 1;     // keys of one request
-        std::size_t got = 0;       // keys delivered so far
-        std::vector<key_id> ids;   // dec: not yet asked for
+        std::size_t left = 0;     // enc: keys not yet asked for
+        std::size_t size = 0;     // enc: bytes of a key
+        std::size_t batch = 1;    // keys of one request
+        std::size_t got = 0;      // keys delivered so far
+        std::vector<key_id> ids;  // dec: not yet asked for
         std::unordered_set<key_id> seen;
         std::optional<error> failed;
         std::optional<error> refused;  // dec: a refusal of a single key that is not just "not found"
@@ -347,8 +348,8 @@ task<keys> client_impl::dec_worker(call& work, deadline until) {
     co_return out;
 }
 
-/// done: all of them are settled. What `asked` still holds must be asked again: go_on: in halves, again: as it is, wait:
-/// later.
+/// done: all of them are settled. What `asked` still holds must be asked again: go_on: in halves, again: as it is,
+/// wait: later.
 result<client_impl::turn> client_impl::take_decrypted(call& work, std::vector<key_id>& asked,
                                                       const kme_pool::reply& reply, keys& out) {
     if (reply.answer.status / 100 != 2) {

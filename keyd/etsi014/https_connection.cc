@@ -20,8 +20,10 @@ awaitable<void> look_up(std::string host, std::string port, std::shared_ptr<prom
     auto [ec, found] = co_await resolver.async_resolve(host, port, use_values);
     endpoints out;
     for (const auto& entry : found) out.push_back(entry.endpoint());
-    if (ec || out.empty()) arrival->set(fail(errc::unreachable, fmt::format("{}: {}", host, ec.message())));
-    else arrival->set(std::move(out));
+    if (ec || out.empty())
+        arrival->set(fail(errc::unreachable, fmt::format("{}: {}", host, ec.message())));
+    else
+        arrival->set(std::move(out));
 }
 
 task<endpoints> addresses_of(https_url url, deadline until) {
@@ -79,7 +81,8 @@ class beast_connection final : public https_connection {
             request.prepare_payload();
         }
         beast::get_lowest_layer(stream_).expires_at(until);
-        // A server may answer and close before it has read everything: a failed write does not end it, the answer counts.
+        // A server may answer and close before it has read everything: a failed write does not end it, the answer
+        // counts.
         auto [write_ec, written] = co_await http::async_write(stream_, request, use_values);
         if (write_ec == beast::error::timeout) co_return fail(failure(write_ec));
         http::response_parser<wiped_body> parser;

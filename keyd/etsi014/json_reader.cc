@@ -9,7 +9,7 @@
 namespace warifu::etsi014 {
 namespace {
 
-constexpr std::size_t key_size_max = 64;     // of an object's key; longer ones are nobody's
+constexpr std::size_t key_size_max = 64;      // of an object's key; longer ones are nobody's
 constexpr std::size_t member_count_max = 64;  // of one object
 constexpr std::size_t skipped_count_max = 4096;
 
@@ -51,12 +51,18 @@ void append_utf8(std::string& out, std::uint32_t c) {
 
 char simple_escape(char c) {
     switch (c) {
-        case 'b': return '\b';
-        case 'f': return '\f';
-        case 'n': return '\n';
-        case 'r': return '\r';
-        case 't': return '\t';
-        default: return c;  // '"', '\\', '/'
+        case 'b':
+            return '\b';
+        case 'f':
+            return '\f';
+        case 'n':
+            return '\n';
+        case 'r':
+            return '\r';
+        case 't':
+            return '\t';
+        default:
+            return c;  // '"', '\\', '/'
     }
 }
 
@@ -84,8 +90,7 @@ error json_reader::complaint(std::string_view what) const {
 }
 
 void json_reader::skip_blanks() {
-    while (at_ < text_.size() &&
-           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
         ++at_;
 }
 
@@ -221,18 +226,24 @@ result<void> json_reader::skip() {
 
 result<void> json_reader::skip_value() {
     switch (peek()) {
-        case '{': return object([this](std::string_view) { return skip_value(); });
-        case '[': return array(skipped_count_max, [this](std::size_t) { return skip_value(); });
+        case '{':
+            return object([this](std::string_view) { return skip_value(); });
+        case '[':
+            return array(skipped_count_max, [this](std::size_t) { return skip_value(); });
         case '"': {
             TRY(const auto text, scan_string());
             // An escaped text is checked when somebody reads it; raw bytes must be UTF-8 in any case.
             if (!valid_utf8(text)) return fail(complaint("not valid UTF-8"));
             return {};
         }
-        case 't': return skip_word("true");
-        case 'f': return skip_word("false");
-        case 'n': return skip_word("null");
-        default: return skip_number();
+        case 't':
+            return skip_word("true");
+        case 'f':
+            return skip_word("false");
+        case 'n':
+            return skip_word("null");
+        default:
+            return skip_number();
     }
 }
 

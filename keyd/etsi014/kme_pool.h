@@ -21,8 +21,8 @@ class kme_pool : public std::enable_shared_from_this<kme_pool> {
         std::size_t kme = 0;  // who gave it
     };
     /// The first answer that says something: any status but 5xx and 429, trying each KME once, those that work first.
-    /// 503 and 429 come back when no other KME says more. Errors: unreachable, denied, timed_out, bad_format (no HTTP, a
-    /// redirect), too_large: the last KME's.
+    /// 503 and 429 come back when no other KME says more. Errors: unreachable, denied, timed_out, bad_format (no HTTP,
+    /// a redirect), too_large: the last KME's.
     task<reply> ask(https_request request, std::size_t body_max, deadline until);
     /// The KME's answer was no good: it is left alone for a while.
     void punish(std::size_t kme);

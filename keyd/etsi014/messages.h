@@ -89,8 +89,7 @@ result<error_message> decode_error(std::string_view text);
 
 // The standard's texts, word for word.
 inline constexpr std::string_view text_size_not_bytes = "size shall be a multiple of 8";
-inline constexpr std::string_view text_mandatory_unsupported =
-    "not all extension_mandatory parameters are supported";
+inline constexpr std::string_view text_mandatory_unsupported = "not all extension_mandatory parameters are supported";
 inline constexpr std::string_view text_mandatory_unmet = "not all extension_mandatory request options could be met";
 inline constexpr std::string_view text_optional_unhandled = "not all extension_optional request options handled";
 inline constexpr std::string_view text_keys_not_found = "one or more keys specified are not found on KME";

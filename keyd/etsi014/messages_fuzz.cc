@@ -14,8 +14,7 @@ void check_error(const error& e) {
 }
 
 template <typename Message>
-void check(std::string_view text, result<Message> (*decode)(std::string_view),
-           std::string (*encode)(const Message&)) {
+void check(std::string_view text, result<Message> (*decode)(std::string_view), std::string (*encode)(const Message&)) {
     const auto decoded = decode(text);
     if (!decoded) return check_error(decoded.error());
     const auto again = decode(encode(*decoded));

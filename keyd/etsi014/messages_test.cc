@@ -1,8 +1,8 @@
 #include "keyd/etsi014/messages.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <fmt/format.h>
 
 #include "fs/base/random.h"
 #include "keyd/etsi014/base64.h"
@@ -77,10 +77,10 @@ TEST(request, all_fields_and_none) {
     EXPECT_EQ(*decode_key_request(""), key_request{});
     EXPECT_EQ(*decode_key_request(" \r\n"), key_request{});
     EXPECT_EQ(*decode_key_request("{}"), key_request{});
-    const auto all = decode_key_request(
-        R"({"number": 20, "size": 512, "additional_slave_SAE_IDs": ["ABCDEFG", "HIJKLMN"],)"
-        R"("extension_mandatory": [{"abc_route_type": "direct"}, {"abc_transfer_method": "qkd"}],)"
-        R"("extension_optional": [{"abc_max_age": 30000}]})");
+    const auto all =
+        decode_key_request(R"({"number": 20, "size": 512, "additional_slave_SAE_IDs": ["ABCDEFG", "HIJKLMN"],)"
+                           R"("extension_mandatory": [{"abc_route_type": "direct"}, {"abc_transfer_method": "qkd"}],)"
+                           R"("extension_optional": [{"abc_max_age": 30000}]})");
     ASSERT_TRUE(all) << all.error().message();
     EXPECT_EQ(all->number, 20);
     EXPECT_EQ(all->size, 512);
@@ -118,9 +118,8 @@ TEST(key_ids, there_and_back) {
     for (int i = 0; i < 100; ++i) ids.push_back(random_uuid<key_id>());
     EXPECT_EQ(*decode_key_ids(encode_key_ids(ids), 100), ids);
     EXPECT_FALSE(decode_key_ids(encode_key_ids(ids), 99));
-    for (const auto* text :
-         {"", "{}", R"({"key_IDs":[]})", R"({"key_IDs":[{}]})", R"({"key_IDs":[{"key_ID":"x"}]})",
-          R"({"key_IDs":["x"]})"})
+    for (const auto* text : {"", "{}", R"({"key_IDs":[]})", R"({"key_IDs":[{}]})", R"({"key_IDs":[{"key_ID":"x"}]})",
+                             R"({"key_IDs":["x"]})"})
         EXPECT_FALSE(decode_key_ids(text, 100)) << text;
     EXPECT_FALSE(decode_key_ids(R"({"key_IDs":[{"key_ID":")" + id_a + R"("},{"key_ID":")" + id_a + R"("}]})", 100));
 }

@@ -30,8 +30,10 @@ bool refused_by_peer(boost::system::error_code ec) {
         case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
         case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
         case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
-        case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: return true;
-        default: return false;
+        case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -61,15 +63,13 @@ result<std::shared_ptr<ssl::context>> make_tls_context(const tls_files& files, t
     if (ec) return unusable(files.certificate, "no certificate in PEM form");
     context->set_password_callback([](std::size_t, ssl::context::password_purpose) { return std::string(); }, ec);
     context->use_private_key_file(files.key.string(), ssl::context::pem, ec);
-    if (ec)
-        return unusable(files.key, "no private key in PEM form that fits the certificate (and is not encrypted)");
+    if (ec) return unusable(files.key, "no private key in PEM form that fits the certificate (and is not encrypted)");
     return context;
 }
 
 result<void> expect_host(SSL* connection, const std::string& host) {
     X509_VERIFY_PARAM* wanted = SSL_get0_param(connection);
-    X509_VERIFY_PARAM_set_hostflags(wanted,
-                                    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     boost::system::error_code ec;
     const auto address = asio::ip::make_address(host, ec);
     if (!ec) {
@@ -89,8 +89,8 @@ error tls_failure(const std::string& who, boost::system::error_code ec, SSL* con
         return error(errc::denied, fmt::format("{}: refuses this certificate ({})", who, ec.message()));
     const long verified = connection == nullptr ? X509_V_OK : SSL_get_verify_result(connection);
     if (verified != X509_V_OK) {
-        return error(errc::unreachable,
-                     fmt::format("{}: its certificate is not accepted: {}", who, X509_verify_cert_error_string(verified)));
+        return error(errc::unreachable, fmt::format("{}: its certificate is not accepted: {}", who,
+                                                    X509_verify_cert_error_string(verified)));
     }
     return error(errc::unreachable, fmt::format("{}: {}", who, ec.message()));
 }

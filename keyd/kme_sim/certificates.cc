@@ -96,8 +96,8 @@ bool set_subject(X509* of, const std::string& name) {
 bool set_extensions(X509* of, X509* issuer, role what, const std::string& alternatives) {
     const bool authority = what == role::authority;
     if (!add_extension(of, issuer, NID_basic_constraints, authority ? "critical,CA:TRUE" : "critical,CA:FALSE") ||
-        !add_extension(of, issuer, NID_key_usage, authority ? "critical,keyCertSign,cRLSign"
-                                                            : "critical,digitalSignature") ||
+        !add_extension(of, issuer, NID_key_usage,
+                       authority ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature") ||
         !add_extension(of, issuer, NID_subject_key_identifier, "hash"))
         return false;
     if (authority) return true;

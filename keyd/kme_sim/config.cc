@@ -45,8 +45,10 @@ result<key_limits> take_limits(const json_node& node) {
     TRY(l.key_size_min, number_or(node, "min_key_size", 8, bits_max, l.key_size_min));
     TRY(l.key_size_max, number_or(node, "max_key_size", 8, bits_max, l.key_size_max));
     TRY(l.keys_stored_max, number_or(node, "max_key_count", 1, 1U << 30U, l.keys_stored_max));
-    TRY(l.keys_per_request_max, number_or(node, "max_key_per_request", 1, etsi014::key_count_limit, l.keys_per_request_max));
-    TRY(l.additional_saes_max, number_or(node, "max_SAE_ID_count", 0, etsi014::additional_sae_limit, l.additional_saes_max));
+    TRY(l.keys_per_request_max,
+        number_or(node, "max_key_per_request", 1, etsi014::key_count_limit, l.keys_per_request_max));
+    TRY(l.additional_saes_max,
+        number_or(node, "max_SAE_ID_count", 0, etsi014::additional_sae_limit, l.additional_saes_max));
     std::uint64_t lifetime_s = l.key_lifetime_ms / 1000;
     TRY(lifetime_s, number_or(node, "key_lifetime_s", 1, 1U << 20U, lifetime_s));
     l.key_lifetime_ms = lifetime_s * 1000;
@@ -198,11 +200,9 @@ result<void> check_names(const json_node& root, const network_config& config) {
     bool here = false;
     for (const auto& kme : config.kmes) {
         here = here || !kme.remote;
-        if (!kmes.insert(kme.name).second)
-            return fail(root.complaint(fmt::format("two KMEs are named {}", kme.name)));
+        if (!kmes.insert(kme.name).second) return fail(root.complaint(fmt::format("two KMEs are named {}", kme.name)));
         for (const auto& sae : kme.saes)
-            if (!saes.insert(sae).second)
-                return fail(root.complaint(fmt::format("the SAE ID {} stands twice", sae)));
+            if (!saes.insert(sae).second) return fail(root.complaint(fmt::format("the SAE ID {} stands twice", sae)));
     }
     if (!here) return fail(root.complaint("no KME is of this process"));
     return {};
@@ -217,7 +217,8 @@ std::string to_text(const place& p) {
 }
 
 result<place> parse_place(std::string_view text, bool unix_allowed) {
-    const auto wanted = fail(errc::bad_format, unix_allowed ? "expected HOST:PORT or unix:/PATH" : "expected HOST:PORT");
+    const auto wanted =
+        fail(errc::bad_format, unix_allowed ? "expected HOST:PORT or unix:/PATH" : "expected HOST:PORT");
     if (unix_allowed && text.starts_with("unix:") && text.size() > 5) {
         place p;
         p.path = text.substr(5);
@@ -226,8 +227,10 @@ result<place> parse_place(std::string_view text, bool unix_allowed) {
     const auto colon = text.rfind(':');
     if (colon == std::string_view::npos || colon == 0 || colon + 1 == text.size()) return wanted;
     std::string_view host = text.substr(0, colon);
-    if (host.front() == '[' && host.back() == ']' && host.size() > 2) host = host.substr(1, host.size() - 2);
-    else if (host.find(':') != std::string_view::npos) return wanted;
+    if (host.front() == '[' && host.back() == ']' && host.size() > 2)
+        host = host.substr(1, host.size() - 2);
+    else if (host.find(':') != std::string_view::npos)
+        return wanted;
     place p;
     p.host = host;
     const auto digits = text.substr(colon + 1);

@@ -24,11 +24,11 @@ result<fault_kind> parse_fault_kind(std::string_view text);
 
 struct fault {
     fault_kind kind = fault_kind::unavailable;
-    std::string kme;               // only at this KME; empty: at all
-    std::string link_a;            // only on this link (either order); empty: on all
+    std::string kme;     // only at this KME; empty: at all
+    std::string link_a;  // only on this link (either order); empty: on all
     std::string link_b;
-    std::uint64_t value = 0;       // as the kind says
-    std::uint64_t left = 0;        // how often it still happens; 0: until cleared
+    std::uint64_t value = 0;  // as the kind says
+    std::uint64_t left = 0;   // how often it still happens; 0: until cleared
     bool operator==(const fault&) const = default;
 };
 

@@ -45,8 +45,10 @@ std::string sae_of(SSL* connection, identity_source source) {
     X509* certificate = SSL_get0_peer_certificate(connection);
     if (certificate == nullptr) return "";
     switch (source) {
-        case identity_source::common_name: return common_name(certificate);
-        case identity_source::serial: return serial_number(certificate);
+        case identity_source::common_name:
+            return common_name(certificate);
+        case identity_source::serial:
+            return serial_number(certificate);
         case identity_source::common_name_and_serial:
             return fmt::format("{}-{}", common_name(certificate), serial_number(certificate));
     }
@@ -93,8 +95,7 @@ class server_impl final : public kme_server {
   private:
     /// Shared with the coroutines of the connections.
     struct state {
-        state(asio::io_context& c, std::shared_ptr<kme_network> n, const kme_config& k,
-              std::shared_ptr<ssl::context> t)
+        state(asio::io_context& c, std::shared_ptr<kme_network> n, const kme_config& k, std::shared_ptr<ssl::context> t)
             : core(c), network(std::move(n)), config(k), tls(std::move(t)), acceptor(c) {}
         asio::io_context& core;
         std::shared_ptr<kme_network> network;

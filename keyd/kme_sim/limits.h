@@ -7,7 +7,7 @@
 namespace warifu::kme_sim {
 
 inline constexpr std::size_t kme_count_limit = 64;
-inline constexpr std::size_t sae_count_limit = 256;   // per KME
+inline constexpr std::size_t sae_count_limit = 256;  // per KME
 inline constexpr std::size_t link_count_limit = 2048;
 inline constexpr std::size_t fault_count_limit = 256;  // asked for and not cleared
 inline constexpr std::size_t connection_limit = 256;   // per KME

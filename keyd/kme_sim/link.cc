@@ -8,7 +8,8 @@ key_stock::key_stock(std::uint64_t rate, std::uint64_t capacity, deadline now)
     : rate_(rate), capacity_(capacity), bits_(0), filled_(now) {}
 
 void key_stock::fill(deadline now) {
-    const double seconds = std::chrono::duration<double>(std::max(now - filled_, steady_clock::duration::zero())).count();
+    const double seconds =
+        std::chrono::duration<double>(std::max(now - filled_, steady_clock::duration::zero())).count();
     filled_ = std::max(now, filled_);
     const auto capacity = static_cast<double>(capacity_);
     bits_ = rate_ == 0 ? capacity : std::min(capacity, bits_ + seconds * static_cast<double>(rate_));

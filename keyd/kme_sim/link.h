@@ -52,7 +52,7 @@ struct key_delivery_batch {
     std::string master;
     std::vector<std::string> slaves;  // SAEs at the receiving KME
     std::vector<shared_key> keys;
-    std::string id_extension;   // of each key: a JSON object as text, or empty
+    std::string id_extension;  // of each key: a JSON object as text, or empty
     std::string key_extension;
 };
 

@@ -111,9 +111,12 @@ result<link_message> decode_link_message(bytes_view body) {
     reader in(body);
     TRY(const auto k, in.take_be<std::uint8_t>());
     switch (static_cast<kind>(k)) {
-        case kind::hello: return take_hello(in);
-        case kind::keys: return take_keys(in);
-        case kind::taken: return take_taken(in);
+        case kind::hello:
+            return take_hello(in);
+        case kind::keys:
+            return take_keys(in);
+        case kind::taken:
+            return take_taken(in);
     }
     return fail(errc::bad_format, "no such message");
 }

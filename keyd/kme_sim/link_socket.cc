@@ -143,8 +143,10 @@ class link_end final : public remote_link, public std::enable_shared_from_this<l
     void settle(const link_taken& answer) {
         const auto found = pending_.find(answer.sequence);
         if (found == pending_.end()) return;
-        if (answer.code == 0) found->second->set(result<void>{});
-        else found->second->set(fail(errc::no_space, answer.text));
+        if (answer.code == 0)
+            found->second->set(result<void>{});
+        else
+            found->second->set(fail(errc::no_space, answer.text));
     }
 
     task<byte_vector> receive(std::shared_ptr<stream::socket> socket) {

@@ -66,8 +66,7 @@ kme_network::kme_network(asio::any_io_executor executor, network_config config)
     }
 }
 
-kme_answer kme_network::error_answer(unsigned status, std::string_view message,
-                                     std::vector<extension> details) const {
+kme_answer kme_network::error_answer(unsigned status, std::string_view message, std::vector<extension> details) const {
     return json_answer(status, etsi014::encode_error({std::string(message), std::move(details)}));
 }
 
@@ -129,8 +128,7 @@ awaitable<kme_answer> kme_network::handle(std::string name, kme_request request)
     } else {
         const bool delivers = request.target.find("_keys") != std::string::npos;
         answer = co_await dispatch(at, std::move(request));
-        if (delivers && answer.status == 200 && faults_.happens(fault_kind::lost, name))
-            answer.close_unanswered = true;
+        if (delivers && answer.status == 200 && faults_.happens(fault_kind::lost, name)) answer.close_unanswered = true;
     }
     answer.delay_ms = static_cast<std::uint32_t>(delay);
     co_return answer;
@@ -172,8 +170,10 @@ kme_answer kme_network::answer_dec_keys(kme& at, const std::string& master, cons
         ids = etsi014::decode_key_ids(request.body, config_.limits.keys_per_request_max);
     } else if (target->query.size() == 1 && target->query[0].first == "key_ID") {
         const auto bytes = uuid_from_text(target->query[0].second);
-        if (bytes) ids = std::vector<key_id>{key_id{*bytes}};
-        else ids = fail(errc::bad_format, "key_ID: expected a UUID");
+        if (bytes)
+            ids = std::vector<key_id>{key_id{*bytes}};
+        else
+            ids = fail(errc::bad_format, "key_ID: expected a UUID");
     }
     if (!ids) return error_answer(400, ids.error().text);
     return dec_keys(at, request.sae, master, *ids);
@@ -197,8 +197,10 @@ kme_answer kme_network::status(kme& at, const std::string& master, const std::st
     out.additional_saes_max = l.additional_saes_max;
     out.extension = claim_extension;
     link* way = find_link(at.config->name, other->name);
-    if (other == at.config) out.keys_stored = l.keys_stored_max;
-    else if (way != nullptr) out.keys_stored = stock_of(*way, steady_clock::now()) / l.key_size;
+    if (other == at.config)
+        out.keys_stored = l.keys_stored_max;
+    else if (way != nullptr)
+        out.keys_stored = stock_of(*way, steady_clock::now()) / l.key_size;
     return json_answer(200, etsi014::encode_key_status(out));
 }
 
@@ -214,8 +216,10 @@ kme_answer kme_network::dec_keys(kme& at, const std::string& slave, const std::s
         const auto mine = std::find_if(first, last, [&](const auto& entry) {
             return entry.second.slave == slave && entry.second.origin->master == master;
         });
-        if (mine != last) found.push_back(mine);
-        else if (first != last) denied = true;
+        if (mine != last)
+            found.push_back(mine);
+        else if (first != last)
+            denied = true;
         else if (missing.size() < etsi014::extension_count_limit)
             missing.push_back({"key_ID", quote_json(to_text(id))});
     }
@@ -250,8 +254,9 @@ result<nlohmann::ordered_json> kme_network::admin(const std::string& command) {
             if (!known(*name)) return fail(errc::bad_argument, fmt::format("no KME is named {}", *name));
         TRY_VOID(faults_.add(std::move(wanted)));
     } else if (command != "status") {
-        return fail(errc::bad_argument, "expected status, clear or fault KIND [kme=...] [link=...,...] [value=...] "
-                                        "[count=...]");
+        return fail(errc::bad_argument,
+                    "expected status, clear or fault KIND [kme=...] [link=...,...] [value=...] "
+                    "[count=...]");
     }
     nlohmann::ordered_json out;
     out["claim"] = "simulated";

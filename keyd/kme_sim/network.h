@@ -80,7 +80,7 @@ class kme_network {
         kme* at = nullptr;
         std::string master;
         std::size_t number = 0;
-        std::size_t size = 0;  // bytes
+        std::size_t size = 0;                                    // bytes
         std::map<std::string, std::vector<std::string>> slaves;  // by KME
         std::vector<link*> links;
         std::string path_extension;  // of the relayed key

@@ -83,7 +83,8 @@ std::optional<kme_answer> kme_network::find_ways(order& o, const std::vector<std
 std::optional<kme_answer> kme_network::check_extensions(order& o, const etsi014::key_request& wanted) const {
     const bool relayed = !o.path_extension.empty();
     const auto met = [&](const extension& e) { return supported(e) && (e.value == R"("any")" || !relayed); };
-    if (!std::ranges::all_of(wanted.mandatory, supported)) return error_answer(400, etsi014::text_mandatory_unsupported);
+    if (!std::ranges::all_of(wanted.mandatory, supported))
+        return error_answer(400, etsi014::text_mandatory_unsupported);
     if (!std::ranges::all_of(wanted.mandatory, met)) return error_answer(400, etsi014::text_mandatory_unmet);
     // What is optional is no reason to refuse: the container says that it was not handled.
     if (!std::ranges::all_of(wanted.optional, met)) o.note = etsi014::text_optional_unhandled;
@@ -108,7 +109,8 @@ std::optional<kme_answer> kme_network::take_stock(order& o) {
         if (stock_of(*l, now) < 8 * bytes) return empty("the link has produced less key");
     for (const auto& [name, slaves] : o.slaves) {
         const auto there = kmes_.find(name);
-        if (there != kmes_.end() && there->second.waiting_size + bytes * slaves.size() > config_.limits.pending_size_max)
+        if (there != kmes_.end() &&
+            there->second.waiting_size + bytes * slaves.size() > config_.limits.pending_size_max)
             return empty("too many keys wait to be fetched by their slaves");
     }
     for (link* l : o.links) l->stock.take(8 * bytes, now);
@@ -145,8 +147,10 @@ awaitable<kme_answer> kme_network::fill(order o) {
         const auto batch = std::make_shared<const key_delivery_batch>(cut_batch(o, name, keys));
         key_extension = batch->key_extension;
         result<void> taken;
-        if (kmes_.contains(name)) taken = receive(name, *batch);
-        else taken = co_await remotes_.at(name)->deliver(batch, deadline_in_ms(link_timeout_ms));
+        if (kmes_.contains(name))
+            taken = receive(name, *batch);
+        else
+            taken = co_await remotes_.at(name)->deliver(batch, deadline_in_ms(link_timeout_ms));
         // The slave's end may have them or not: the master's never will.
         if (!taken) co_return error_answer(503, fmt::format("the QKD link failed: {}", taken.error().text));
     }
