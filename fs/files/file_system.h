@@ -36,6 +36,7 @@ using file_handle = std::uint64_t;
 struct file_system_counters {
     std::uint64_t bytes_written = 0, bytes_read = 0, commits = 0, commits_failed = 0, chunks_put = 0, puts_failed = 0;
     std::uint64_t dirty_bytes = 0, dirty_memory = 0, open_files = 0, read_cache_bytes = 0, orphans = 0;
+    bool uncommitted = false;  // something was changed that is not durable yet
 };
 
 /// What write() took.

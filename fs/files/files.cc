@@ -284,6 +284,7 @@ file_system_counters file_system_impl::counters() const {
     now.open_files = handles_.size();
     now.read_cache_bytes = reader_.cached_bytes();
     now.orphans = orphans_;
+    now.uncommitted = now.dirty_bytes != 0 || committer_.last_change() > committer_.committed();
     return now;
 }
 

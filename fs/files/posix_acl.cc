@@ -104,6 +104,16 @@ void posix_acl::set_mode(std::uint32_t mode) {
     find(other).permissions = static_cast<std::uint16_t>(mode & 7U);
 }
 
+result<void> posix_acl::map_ids(const id_translation& users, const id_translation& groups) {
+    for (entry& e : entries_) {
+        if (e.tag != user && e.tag != group) continue;
+        const auto other_id = e.tag == user ? users(e.id) : groups(e.id);
+        if (!other_id) return fail(errc::bad_argument, "an access control list names an unknown number");
+        e.id = *other_id;
+    }
+    return {};
+}
+
 std::uint32_t posix_acl::inherit(std::uint32_t wanted) {
     const std::uint32_t granted = wanted & (mode() | ~0777U);
     set_mode(granted);

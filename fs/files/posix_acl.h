@@ -3,6 +3,8 @@
 // version 2, then entries of tag, permissions, id). The kernel enforces them; the file system keeps them in step with
 // the mode bits: the mode's group bits are the list's mask (IEEE 1003.1e draft 17, section 23.1).
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +31,9 @@ class posix_acl {
     /// As the default list of a directory: becomes the access list of a new file that asks for `mode`. Returns the
     /// file's mode.
     std::uint32_t inherit(std::uint32_t mode);
+    using id_translation = std::function<std::optional<std::uint32_t>(std::uint32_t)>;
+    /// Puts other numbers in place of those of named users and groups; bad_argument when one has no other.
+    result<void> map_ids(const id_translation& users, const id_translation& groups);
 
   private:
     struct entry {

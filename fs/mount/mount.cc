@@ -1,6 +1,7 @@
 #include "fs/mount/mount.h"
 
 #include <array>
+#include <condition_variable>
 #include <cstdio>
 #include <cstring>
 #include <dirent.h>
@@ -254,6 +255,43 @@ class announcement {
     std::thread thread_;
 };
 
+/// Looks at the requests once a second: tells of those that are stuck, and lets others know how it stands.
+class watchdog {
+  public:
+    watchdog(request_watch& watch, std::shared_ptr<mount_health> health, reporter report)
+        : watch_(watch), health_(std::move(health)), report_(std::move(report)), thread_([this] { run(); }) {}
+    ~watchdog() {
+        {
+            const std::lock_guard lock(mutex_);
+            stop_ = true;
+        }
+        wake_.notify_all();
+        thread_.join();
+    }
+    watchdog(const watchdog&) = delete;
+    watchdog& operator=(const watchdog&) = delete;
+
+  private:
+    void run() {
+        std::unique_lock lock(mutex_);
+        while (!wake_.wait_for(lock, std::chrono::seconds(1), [this] { return stop_; })) {
+            watch_.tell(steady_clock::now(), [this](const std::string& line) { report_(line); });
+            if (!health_) continue;
+            const auto now = watch_.now();
+            health_->waiting = now.waiting;
+            health_->oldest_ms = now.oldest_ms;
+            health_->stuck = now.stuck;
+        }
+    }
+    request_watch& watch_;
+    const std::shared_ptr<mount_health> health_;
+    const reporter report_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    bool stop_ = false;  // guarded by mutex_
+    std::thread thread_;
+};
+
 std::string escaped(const std::string& option) {
     std::string out;
     for (const char c : option) {
@@ -373,6 +411,8 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
 
     auto session = std::make_unique<mount_session>(files, core);
     session->read_only = options.read_only;
+    session->users = options.users;
+    session->groups = options.groups;
     session->cache_seconds = options.read_only ? 1 : options.cache_seconds;
     fuse_arguments arguments(options);
     fuse_session* fuse =
@@ -394,6 +434,7 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
         signal_watch signals(fuse);
         {
             const announcement announce(*session, options);
+            const watchdog watching(session->watch, options.health, report);
             serve(fuse, signals);
         }
         fuse_session_unmount(fuse);

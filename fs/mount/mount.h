@@ -1,14 +1,24 @@
 #pragma once
 // A mount: the kernel's requests over /dev/fuse become calls of a file_system. Nothing else is decided here.
 
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "fs/files/file_system.h"
+#include "fs/mount/id_map.h"
 
 namespace warifu {
+
+/// How the requests stand, about a second old. Any thread.
+struct mount_health {
+    std::atomic<std::uint64_t> waiting = 0;    // without a reply
+    std::atomic<std::uint64_t> oldest_ms = 0;  // how long the oldest of them has waited
+    std::atomic<std::uint64_t> stuck = 0;      // that waited longer than request_stuck_ms, since the mount
+};
 
 struct mount_options {
     std::string mountpoint;
@@ -16,7 +26,9 @@ struct mount_options {
     bool allow_other = false;  // other users too (the kernel checks permissions either way)
     bool read_only = false;
     std::uint32_t cache_seconds = 60;  // how long the kernel may believe names and attributes; 1 for read-only mounts
+    id_map users, groups;              // of the volume under other numbers here
     std::vector<std::string> fuse_options;         // more "-o" options for libfuse, each "name" or "name=value"
+    std::shared_ptr<mount_health> health;          // kept up to date if set
     std::function<void()> ready;                   // called once the mount answers
     std::function<void(std::string_view)> report;  // one line for a person; default: standard error
 };

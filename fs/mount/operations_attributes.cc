@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "fs/files/posix_acl.h"
 #include "fs/mount/session.h"
 
 namespace warifu {
@@ -17,8 +18,9 @@ time_stamp to_time(const timespec& from) {
 
 void reply_attributes(fuse_req_t request, const result<inode>& now, bool reading) {
     if (!now) return reply_error(request, now.error(), reading);
-    const struct stat shown = to_stat(*now);
-    fuse_reply_attr(request, &shown, mount_session::of(request).cache_seconds);
+    const auto& session = mount_session::of(request);
+    const struct stat shown = to_stat(session, *now);
+    fuse_reply_attr(request, &shown, session.cache_seconds);
 }
 
 void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
@@ -32,8 +34,11 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int val
     const time_stamp now = time_stamp::now();
     const auto has = [valid](int bit) { return (valid & bit) != 0; };
     if (has(FUSE_SET_ATTR_MODE)) change.mode = wanted->st_mode;
-    if (has(FUSE_SET_ATTR_UID)) change.uid = wanted->st_uid;
-    if (has(FUSE_SET_ATTR_GID)) change.gid = wanted->st_gid;
+    const auto& session = mount_session::of(request);
+    if (has(FUSE_SET_ATTR_UID)) change.uid = session.users.to_stored(wanted->st_uid);
+    if (has(FUSE_SET_ATTR_GID)) change.gid = session.groups.to_stored(wanted->st_gid);
+    if ((has(FUSE_SET_ATTR_UID) && !change.uid) || (has(FUSE_SET_ATTR_GID) && !change.gid))
+        return static_cast<void>(fuse_reply_err(request, EOVERFLOW));
     if (has(FUSE_SET_ATTR_SIZE)) {
         if (wanted->st_size < 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
         change.size = static_cast<std::uint64_t>(wanted->st_size);
@@ -49,8 +54,30 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int val
     reply_attributes(request, mount_session::of(request).files.set_attributes(number, change), false);
 }
 
+/// Access control lists name users and groups; other attributes pass as they are.
+bool has_ids(const mount_session& session, std::string_view name) {
+    return (!session.users.empty() || !session.groups.empty()) && (name == acl_access_name || name == acl_default_name);
+}
+
+result<std::string> to_local_ids(const mount_session& session, std::string_view name, std::string value) {
+    if (!has_ids(session, name)) return value;
+    TRY(auto list, posix_acl::decode(value));
+    TRY_VOID(list.map_ids([&session](std::uint32_t id) { return std::optional(session.users.to_local(id)); },
+                          [&session](std::uint32_t id) { return std::optional(session.groups.to_local(id)); }));
+    return list.encode();
+}
+
+result<std::string> to_stored_ids(const mount_session& session, std::string_view name, std::string value) {
+    if (!has_ids(session, name)) return value;
+    TRY(auto list, posix_acl::decode(value));
+    TRY_VOID(list.map_ids([&session](std::uint32_t id) { return session.users.to_stored(id); },
+                          [&session](std::uint32_t id) { return session.groups.to_stored(id); }));
+    return list.encode();
+}
+
 void getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size_t size) {
-    const auto value = mount_session::of(request).files.get_attribute(number, name);
+    auto value = mount_session::of(request).files.get_attribute(number, name);
+    if (value) value = to_local_ids(mount_session::of(request), name, std::move(*value));
     if (!value) return reply_error(request, value.error(), true);
     if (size == 0) return static_cast<void>(fuse_reply_xattr(request, value->size()));
     if (value->size() > size) return static_cast<void>(fuse_reply_err(request, ERANGE));
@@ -71,7 +98,9 @@ void clear_set_group_id(fuse_req_t request, fuse_ino_t number) {
     auto& files = mount_session::of(request).files;
     if (fuse_req_ctx(request)->uid == 0) return;
     const auto now = files.get_attributes(number);
-    if (!now || (now->mode & S_ISGID) == 0 || is_in_group(request, now->gid)) return;
+    if (!now || (now->mode & S_ISGID) == 0 ||
+        is_in_group(request, mount_session::of(request).groups.to_local(now->gid)))
+        return;
     file_system::attribute_change change;
     change.mode = now->mode & ~static_cast<std::uint32_t>(S_ISGID);
     static_cast<void>(files.set_attributes(number, change));
@@ -85,8 +114,11 @@ void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
         mode = name_space::attribute_mode::replace_only;
     else if (flags != 0)
         return static_cast<void>(fuse_reply_err(request, EINVAL));
-    const auto set = mount_session::of(request).files.set_attribute(number, name, std::string_view(value, size), mode);
-    if (set && std::string_view(name) == "system.posix_acl_access") clear_set_group_id(request, number);
+    auto& session = mount_session::of(request);
+    const auto stored = to_stored_ids(session, name, std::string(value, size));
+    if (!stored) return reply_error(request, stored.error());
+    const auto set = session.files.set_attribute(number, name, *stored, mode);
+    if (set && std::string_view(name) == acl_access_name) clear_set_group_id(request, number);
     reply_result(request, set);
 }
 
@@ -126,13 +158,13 @@ void statfs(fuse_req_t request, fuse_ino_t) {
 }  // namespace
 
 void add_attribute_operations(fuse_lowlevel_ops& table) {
-    table.getattr = getattr;
-    table.setattr = setattr;
-    table.getxattr = getxattr;
-    table.setxattr = setxattr;
-    table.listxattr = listxattr;
-    table.removexattr = removexattr;
-    table.statfs = statfs;
+    table.getattr = watched<"getattr", getattr>::call;
+    table.setattr = watched<"setattr", setattr>::call;
+    table.getxattr = watched<"getxattr", getxattr>::call;
+    table.setxattr = watched<"setxattr", setxattr>::call;
+    table.listxattr = watched<"listxattr", listxattr>::call;
+    table.removexattr = watched<"removexattr", removexattr>::call;
+    table.statfs = watched<"statfs", statfs>::call;
 }
 
 }  // namespace warifu

@@ -11,6 +11,10 @@ namespace {
 
 constexpr std::size_t reply_parts_max = 512;  // of one writev, with room for libfuse's own
 
+void interrupted(fuse_req_t request) {
+    fuse_reply_err(request, EINTR);
+}
+
 void init(void* userdata, fuse_conn_info* connection) {
     const auto& session = *static_cast<mount_session*>(userdata);
     connection->max_write = fuse_request_size_max;
@@ -93,7 +97,7 @@ void read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_f
         for (auto& part : plan->parts) bytes.push_back(std::move(part.bytes));
         return reply_slices(request, bytes);
     }
-    const auto later = async_request::make(session, request, [](fuse_req_t raw) { fuse_reply_err(raw, EINTR); });
+    const auto later = async_request::make(session, request, "read", interrupted);
     asio::co_spawn(session.core, finish_read(&session, later, std::move(*plan)), asio::detached);
 }
 
@@ -150,11 +154,11 @@ void write(fuse_req_t request, fuse_ino_t, const char* bytes, std::size_t size, 
     if (!taken->wait) return static_cast<void>(fuse_reply_write(request, taken->size));
     if (taken->size != 0) {
         const auto later =
-            async_request::make(session, request, [size](fuse_req_t raw) { fuse_reply_write(raw, size); });
+            async_request::make(session, request, "write", [size](fuse_req_t raw) { fuse_reply_write(raw, size); });
         asio::co_spawn(session.core, finish_accepted(&session, later, size), asio::detached);
         return;
     }
-    const auto later = async_request::make(session, request, [](fuse_req_t raw) { fuse_reply_err(raw, EINTR); });
+    const auto later = async_request::make(session, request, "write", interrupted);
     auto work = std::make_shared<waiting_write>();
     work->handle = info->fh;
     work->offset = at;
@@ -174,7 +178,7 @@ awaitable<void> finish_sync(mount_session* session, std::shared_ptr<async_reques
 
 void wait_durable(fuse_req_t request, std::uint64_t ticket) {
     auto& session = mount_session::of(request);
-    const auto later = async_request::make(session, request, [](fuse_req_t raw) { fuse_reply_err(raw, EINTR); });
+    const auto later = async_request::make(session, request, "sync", interrupted);
     asio::co_spawn(session.core, finish_sync(&session, later, ticket), asio::detached);
 }
 
@@ -226,16 +230,16 @@ void copy_file_range(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_fil
 
 void add_file_operations(fuse_lowlevel_ops& table) {
     table.init = init;
-    table.open = open;
-    table.release = release;
-    table.read = read;
-    table.write = write;
-    table.flush = flush;
-    table.fsync = fsync;
-    table.fsyncdir = fsyncdir;
-    table.fallocate = fallocate;
-    table.lseek = lseek;
-    table.copy_file_range = copy_file_range;
+    table.open = watched<"open", open>::call;
+    table.release = watched<"release", release>::call;
+    table.read = watched<"read", read>::call;
+    table.write = watched<"write", write>::call;
+    table.flush = watched<"flush", flush>::call;
+    table.fsync = watched<"fsync", fsync>::call;
+    table.fsyncdir = watched<"fsyncdir", fsyncdir>::call;
+    table.fallocate = watched<"fallocate", fallocate>::call;
+    table.lseek = watched<"lseek", lseek>::call;
+    table.copy_file_range = watched<"copy_file_range", copy_file_range>::call;
 }
 
 }  // namespace warifu

@@ -37,11 +37,15 @@ void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forge
 /// bit.
 result<new_inode> fresh_inode(fuse_req_t request, fuse_ino_t parent, mode_t mode) {
     const fuse_ctx* caller = fuse_req_ctx(request);
-    TRY(const auto directory, mount_session::of(request).files.get_attributes(parent));
+    const auto& session = mount_session::of(request);
+    TRY(const auto directory, session.files.get_attributes(parent));
+    const auto uid = session.users.to_stored(caller->uid);
+    const auto gid = session.groups.to_stored(caller->gid);
+    if (!uid || !gid) return fail(errc::not_permitted, "the caller has no number in the volume");
     new_inode fresh;
     fresh.mode = mode;
-    fresh.uid = caller->uid;
-    fresh.gid = caller->gid;
+    fresh.uid = *uid;
+    fresh.gid = *gid;
     fresh.now = time_stamp::now();
     if ((directory.mode & S_ISGID) != 0) {
         fresh.gid = directory.gid;
@@ -218,20 +222,20 @@ void readdirplus(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t 
 }  // namespace
 
 void add_name_operations(fuse_lowlevel_ops& table) {
-    table.lookup = lookup;
+    table.lookup = watched<"lookup", lookup>::call;
     table.forget = forget;
     table.forget_multi = forget_multi;
-    table.mknod = mknod;
-    table.mkdir = mkdir;
-    table.symlink = symlink;
-    table.readlink = readlink;
-    table.link = link;
-    table.unlink = unlink;
-    table.rmdir = rmdir;
-    table.rename = rename;
-    table.create = create;
-    table.readdir = readdir;
-    table.readdirplus = readdirplus;
+    table.mknod = watched<"mknod", mknod>::call;
+    table.mkdir = watched<"mkdir", mkdir>::call;
+    table.symlink = watched<"symlink", symlink>::call;
+    table.readlink = watched<"readlink", readlink>::call;
+    table.link = watched<"link", link>::call;
+    table.unlink = watched<"unlink", unlink>::call;
+    table.rmdir = watched<"rmdir", rmdir>::call;
+    table.rename = watched<"rename", rename>::call;
+    table.create = watched<"create", create>::call;
+    table.readdir = watched<"readdir", readdir>::call;
+    table.readdirplus = watched<"readdirplus", readdirplus>::call;
 }
 
 }  // namespace warifu

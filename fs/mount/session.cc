@@ -16,8 +16,9 @@ constexpr unsigned preferred_io_size = 256U << 10U;  // st_blksize: what samtool
 
 }  // namespace
 
-std::shared_ptr<async_request> async_request::make(mount_session& session, fuse_req_t request, reply if_interrupted) {
-    auto made = std::make_shared<async_request>(session, request, std::move(if_interrupted));
+std::shared_ptr<async_request> async_request::make(mount_session& session, fuse_req_t request, const char* what,
+                                                   reply if_interrupted) {
+    auto made = std::make_shared<async_request>(session, request, what, std::move(if_interrupted));
     ++session.waiting;
     // libfuse calls on_interrupt under the request's lock, which answer() takes before the reply: so `made` lives
     // meanwhile.
@@ -59,6 +60,7 @@ void async_request::answer(const reply& how) {
     answered_ = true;
     fuse_req_interrupt_func(request_, nullptr, nullptr);
     how(request_);
+    seen_.end();
     --session_.waiting;
 }
 
@@ -67,13 +69,13 @@ void async_request::answer_error(const error& why, bool reading) {
     answer([code](fuse_req_t request) { fuse_reply_err(request, code); });
 }
 
-struct stat to_stat(const inode& from) {
+struct stat to_stat(const mount_session& session, const inode& from) {
     struct stat to{};
     to.st_ino = from.number;
     to.st_mode = from.mode;
     to.st_nlink = from.link_count;
-    to.st_uid = from.uid;
-    to.st_gid = from.gid;
+    to.st_uid = session.users.to_local(from.uid);
+    to.st_gid = session.groups.to_local(from.gid);
     to.st_rdev = from.device;
     to.st_size = static_cast<off_t>(from.size);
     to.st_blocks = static_cast<blkcnt_t>(divide_up(from.stored_size, 512));
@@ -87,7 +89,7 @@ struct stat to_stat(const inode& from) {
 fuse_entry_param to_entry(const mount_session& session, const inode& from) {
     fuse_entry_param entry{};
     entry.ino = from.number;
-    entry.attr = to_stat(from);
+    entry.attr = to_stat(session, from);
     entry.attr_timeout = session.cache_seconds;
     entry.entry_timeout = session.cache_seconds;
     return entry;

@@ -6,12 +6,15 @@
 // the kernel interrupts it, the core thread answers at once, and what it waited for is dropped.
 
 #define FUSE_USE_VERSION 312
+#include <algorithm>
 #include <atomic>
 #include <fuse_lowlevel.h>
 #include <memory>
 
 #include "fs/files/file_system.h"
 #include "fs/mount/errno.h"
+#include "fs/mount/id_map.h"
+#include "fs/mount/request_watch.h"
 
 namespace warifu {
 
@@ -21,8 +24,10 @@ struct mount_session {
     asio::io_context& core;
     bool read_only = false;
     double cache_seconds = 60;
+    id_map users, groups;
     asio::thread_pool retries{1};            // writes that waited for room are tried again here
     std::atomic<std::uint64_t> waiting = 0;  // async_requests without a reply
+    request_watch watch;                     // every request without a reply
     std::function<void()> on_init;           // the kernel's first request came
 
     static mount_session& of(fuse_req_t request) { return *static_cast<mount_session*>(fuse_req_userdata(request)); }
@@ -31,8 +36,9 @@ struct mount_session {
 class async_request : public std::enable_shared_from_this<async_request> {
   public:
     using reply = std::function<void(fuse_req_t)>;
-    /// `if_interrupted` is the reply to an interrupted request.
-    static std::shared_ptr<async_request> make(mount_session& session, fuse_req_t request, reply if_interrupted);
+    /// `what` names the call in the log; `if_interrupted` is the reply to an interrupted request.
+    static std::shared_ptr<async_request> make(mount_session& session, fuse_req_t request, const char* what,
+                                               reply if_interrupted);
 
     /// The reply, unless the request was interrupted first. Core thread.
     void answer(const reply& how);
@@ -46,8 +52,11 @@ class async_request : public std::enable_shared_from_this<async_request> {
     /// Undoes claim(). False: it was interrupted meanwhile, and is answered now.
     bool unclaim();
 
-    async_request(mount_session& session, fuse_req_t request, reply if_interrupted)
-        : session_(session), request_(request), if_interrupted_(std::move(if_interrupted)) {}
+    async_request(mount_session& session, fuse_req_t request, const char* what, reply if_interrupted)
+        : session_(session),
+          request_(request),
+          if_interrupted_(std::move(if_interrupted)),
+          seen_(session.watch, what) {}
 
   private:
     enum class stage : std::uint8_t { waiting, claimed, claimed_and_interrupted, interrupted };
@@ -60,6 +69,23 @@ class async_request : public std::enable_shared_from_this<async_request> {
     const interrupt_flag interrupted_ = std::make_shared<std::atomic<bool>>(false);
     std::atomic<stage> stage_ = stage::waiting;
     bool answered_ = false;  // core thread
+    request_watch::entry seen_;
+};
+
+/// A function of the table, under the eyes of the watch while it runs: `watched<"lookup", lookup>::call`.
+template <std::size_t Size>
+struct call_name {
+    constexpr call_name(const char (&from)[Size]) { std::copy_n(from, Size, text); }  // NOLINT: a literal
+    char text[Size];
+};
+template <call_name Name, auto Function>
+struct watched;
+template <call_name Name, typename... Arguments, void (*Function)(fuse_req_t, Arguments...)>
+struct watched<Name, Function> {
+    static void call(fuse_req_t request, Arguments... arguments) {
+        const request_watch::entry seen(mount_session::of(request).watch, Name.text);
+        Function(request, arguments...);
+    }
 };
 
 /// Every operation that is implemented.
@@ -71,7 +97,7 @@ void add_file_operations(fuse_lowlevel_ops& table);
 void add_attribute_operations(fuse_lowlevel_ops& table);
 
 // Translation.
-struct stat to_stat(const inode& from);
+struct stat to_stat(const mount_session& session, const inode& from);
 fuse_entry_param to_entry(const mount_session& session, const inode& from);
 inline void reply_error(fuse_req_t request, const error& why, bool reading = false) {
     fuse_reply_err(request, to_errno(why, reading));
