@@ -10,11 +10,13 @@
 
 #include "fs/files/file_system.h"
 #include "fs/mount/mount.h"
+#include "fs/mount/request_watch.h"
 #include "tools/control.h"
 #include "tools/core_thread.h"
 #include "tools/daemon.h"
 #include "tools/deployment.h"
 #include "tools/exit_code.h"
+#include "tools/mount_alarm.h"
 #include "tools/mount_options.h"
 #include "tools/text.h"
 #include "tools/volume_session.h"
@@ -39,8 +41,9 @@ std::uint64_t memory_field(std::string_view name) {
 /// What the mount says of itself on its control socket.
 class mount_control {
   public:
-    mount_control(volume_session& session, file_system& files, const mount_arguments& arguments)
-        : session_(session), files_(files), mountpoint_(arguments.mountpoint.string()) {}
+    mount_control(volume_session& session, file_system& files, const mount_arguments& arguments,
+                  std::shared_ptr<mount_health> health)
+        : session_(session), files_(files), mountpoint_(arguments.mountpoint.string()), health_(std::move(health)) {}
 
     task<ordered_json> answer(std::string command) {
         if (command == "status") co_return co_await status();
@@ -105,6 +108,11 @@ class mount_control {
                   {"random_bytes", status.random_bytes},
                   {"journal_bytes", status.journal_bytes}}},
                 {"sites", std::move(sites)},
+                {"upload", {{"finished", !counters.uncommitted}, {"bytes_left", counters.dirty_bytes}}},
+                {"requests",
+                 {{"waiting", health_->waiting.load()},
+                  {"oldest_ms", health_->oldest_ms.load()},
+                  {"stuck_total", health_->stuck.load()}}},
                 {"counters",
                  {{"bytes_written", counters.bytes_written},
                   {"bytes_read", counters.bytes_read},
@@ -121,7 +129,59 @@ class mount_control {
     volume_session& session_;
     file_system& files_;
     std::string mountpoint_;
+    std::shared_ptr<mount_health> health_;
     asio::thread_pool worker_{1};
+};
+
+/// Looks every two seconds and tells the alarm's program. Core thread, but for the program's.
+class mount_watcher {
+  public:
+    mount_watcher(asio::io_context& core, volume_session& session, const parsed_mount_options& options,
+                  std::shared_ptr<mount_health> health)
+        : session_(session),
+          health_(std::move(health)),
+          read_only_(options.read_only),
+          state_(options.alarm_key == 0 ? alarm_key_default : options.alarm_key),
+          runner_(options.alarm),
+          stop_(core.get_executor()),
+          ended_(core.get_executor()) {
+        asio::co_spawn(core, run(), asio::detached);
+    }
+    awaitable<void> stop() {
+        stop_.set();
+        co_await ended_.wait();
+    }
+
+  private:
+    awaitable<void> run() {
+        while (!co_await stop_.wait(deadline_in_ms(look_interval_ms))) {
+            alarm_view view;
+            const volume_status status = session_.get().status();
+            for (const auto& site : status.sites)
+                if (site.role != site_role::member) view.lost_sites[site.name] = site.reason;
+            view.writable = read_only_ || status.writable;
+            view.reason = status.reason;
+            view.capacity = session_.get().capacity_bytes();
+            view.free = session_.get().free_bytes();
+            view.stuck = health_->oldest_ms >= request_stuck_ms;
+            const auto stocks = co_await session_.stocks();
+            for (const auto& link : stocks)
+                if (link.known) view.outbound_key[link.peer] = link.outbound;
+            for (auto& event : state_.step(view)) {
+                spdlog::warn("alarm: {} {}: {}", event.name, event.about, event.text);
+                runner_.tell(std::move(event));
+            }
+        }
+        ended_.set();
+    }
+
+    static constexpr std::uint32_t look_interval_ms = 2'000;
+    volume_session& session_;
+    const std::shared_ptr<mount_health> health_;
+    const bool read_only_;
+    alarm_state state_;
+    alarm_runner runner_;
+    event stop_, ended_;
 };
 
 file_system_options files_options(const mount_arguments& arguments, const parsed_mount_options& options) {
@@ -149,7 +209,9 @@ result<int> exit_of(int outcome, const std::string& last_report) {
 result<int> serve(core_thread& core, volume_session& session, const volume_config& volume,
                   const mount_arguments& arguments, const parsed_mount_options& options, ready_signal& ready) {
     auto files = file_system::make(core.context(), session.get(), files_options(arguments, options));
-    mount_control control(session, *files, arguments);
+    const auto health = std::make_shared<mount_health>();
+    mount_control control(session, *files, arguments, health);
+    std::unique_ptr<mount_watcher> watcher;
     auto listening = control_server::listen(core.context(), volume.run / "mount.sock", [&control](std::string command) {
         return control.answer(std::move(command));
     });
@@ -164,6 +226,15 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
         mount.allow_other = options.allow_other || ::geteuid() == 0;
         mount.read_only = options.read_only;
         mount.fuse_options = options.pass_on;
+        mount.users = options.users;
+        mount.groups = options.groups;
+        mount.health = health;
+        if (!options.alarm.empty()) {
+            run_on(core.context(), [&]() -> awaitable<void> {
+                watcher = std::make_unique<mount_watcher>(core.context(), session, options, health);
+                co_return;
+            });
+        }
         mount.ready = [&ready] {
             spdlog::info("mounted");
             ready.ready();
@@ -176,15 +247,17 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
     }
     // Server and file system belong to the core thread.
     run_on(core.context(), [&]() -> awaitable<void> {
+        if (watcher) co_await watcher->stop();
         if (listening) listening->reset();
         files.reset();
-        co_return;
     });
     return outcome;
 }
 
-result<int> mount_in_foreground(const mount_arguments& arguments, ready_signal& ready) {
+result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) {
     TRY(const auto options, parse_mount_options(arguments.options));
+    if (options.memory_size != 0) arguments.memory_size = options.memory_size;
+    if (arguments.memory_size < memory_size_min) return fail(errc::bad_argument, "the memory is at least 64M");
     TRY(const auto place, find_volume(arguments.config));
     TRY(const auto site, find_site(place, ""));
     TRY_VOID(prepare_daemon(arguments.daemon, site.name + " mount"));
@@ -243,8 +316,13 @@ void add_mount_command(cli& c) {
                      "  warifu mount /etc/warifu/volume.json /mnt/genomes\n"
                      "  warifu mount /srv/demo /srv/demo/mnt -o ro\n"
                      "  warifu mount /etc/warifu/volume.json /mnt/genomes -o takeover --memory 1G\n"
+                     "  warifu mount /etc/warifu/volume.json /mnt/genomes -o alarm=/usr/local/sbin/page,alarm_key=1G\n"
+                     "  mount -t fuse.warifu /etc/warifu/volume.json /mnt/genomes      # with the mount helper\n"
                      "Options of -o: ro, takeover (displace a live writer), sync_close (close waits until the file\n"
-                     "is durable), allow_other (default for root), noatime, nosuid, nodev, noexec and the like.");
+                     "is durable), allow_other (default for root), uidmap= and gidmap=STORED:LOCAL:COUNT (several\n"
+                     "times), memory=SIZE, alarm=PROGRAM (run as PROGRAM EVENT ABOUT TEXT when a site is lost, key or\n"
+                     "space is low, the volume turns read-only or requests are stuck), alarm_key=SIZE (what is low),\n"
+                     "noatime, nosuid, nodev, noexec and the like; words of fstab are passed over.");
     const auto given = std::make_shared<mount_arguments>();
     const auto memory = std::make_shared<std::string>("512M");
     const auto foreground = std::make_shared<bool>(false);

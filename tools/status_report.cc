@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr std::uint64_t stuck_shown_ms = 20'000;
 constexpr auto ask_timeout = std::chrono::seconds(10);
 
 /// The member of `from`, or null.
@@ -45,10 +46,9 @@ class reporter {
         out["volume"] = volume();
         out["sites"] = sites();
         out["links"] = links();
-        out["mount"] = {{"state", mounted_ ? "up" : "down"},
-                        {"mountpoint", or_null(mount_, "mountpoint")},
-                        {"pid", or_null(mount_, "pid")},
-                        {"counters", or_null(mount_, "counters")},
+        out["mount"] = {{"state", mounted_ ? "up" : "down"},       {"mountpoint", or_null(mount_, "mountpoint")},
+                        {"pid", or_null(mount_, "pid")},           {"upload", or_null(mount_, "upload")},
+                        {"requests", or_null(mount_, "requests")}, {"counters", or_null(mount_, "counters")},
                         {"pads", or_null(mount_, "links")}};
         if (place_.layout) out["dealer"] = part_runs(*place_.layout, "", deployment_part::dealer) ? "up" : "down";
         const bool all_up = std::ranges::all_of(out["sites"], [](const ordered_json& site) {
@@ -164,6 +164,16 @@ std::string heading(const ordered_json& report) {
                         !mounted                     ? ""
                         : volume["writable"] == true ? ", writable"
                                                      : ", read-only: " + string_of(volume["reason"], ""));
+    const auto& upload = report["mount"]["upload"];
+    if (mounted && upload.is_object()) {
+        const bool finished = or_null(upload, "finished") == true;
+        text += fmt::format("upload    {}\n", finished ? "finished: everything written is durable"
+                                                       : "under way, " + size_of(upload["bytes_left"]) + " to store");
+    }
+    const auto& requests = report["mount"]["requests"];
+    if (mounted && requests.is_object() && requests.value("oldest_ms", std::uint64_t{0}) >= stuck_shown_ms)
+        text += fmt::format("stuck     a request has waited for {} s, {} wait\n",
+                            requests.value("oldest_ms", std::uint64_t{0}) / 1000, requests["waiting"].dump());
     text += fmt::format("epoch     {}\n", string_of(volume["epoch"]));
     text += fmt::format("can write {} more (space and key), can read back {} (key)\n",
                         size_of(volume["writable_bytes"]), size_of(volume["restorable_bytes"]));
