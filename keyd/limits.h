@@ -1,5 +1,5 @@
 #pragma once
-// Bounds of the key manager that nobody else needs; the others stand in fs/base/limits.h, "Keys".
+// Bounds of the key manager that nobody else needs; the others stand in fs/base/limits.h, "Keys". Sizes are bytes.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,5 +12,22 @@ namespace warifu {
 inline constexpr unsigned hello_looks_max = 16'384;
 /// Slots whose looks are counted; beyond, those with the fewest looks are forgotten.
 inline constexpr std::size_t looked_at_slots_max = 65'536;
+
+/// A crash burns at most so many seconds of a stream's key, where its rate is known ...
+inline constexpr std::uint64_t burn_time_max_s = 2;
+/// ... but what makes connections work at all may always be out ...
+inline constexpr std::uint64_t held_window_bytes_min = 1U << 20U;
+/// ... and one session may hold what its largest message takes (limits.h: message_size_max, and what frames it).
+inline constexpr std::uint64_t held_by_one_session_max = 10U << 20U;
+
+/// How long windows that were out when keyd ended wait for their consumers to come back, before they are burnt.
+inline constexpr std::uint32_t reclaim_time_ms = 10'000;
+/// How long a consumer that destroyed a window may take to release it, before it gives the window up.
+inline constexpr std::uint32_t abandon_delay_ms = 2'000;
+inline constexpr std::uint32_t client_upkeep_ms = 500;
+
+/// Weights of consumers in the queue for key.
+inline constexpr std::uint32_t claim_weight_max = 1000;
+inline constexpr std::uint32_t claim_weight_default = 100;
 
 }  // namespace warifu
