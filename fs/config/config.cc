@@ -74,9 +74,48 @@ std::string written_path(const path_fs::path& path, const path_fs::path& file) {
     return ups <= 2 ? relative.string() : whole.string();
 }
 
-result<keyd_config> take_keyd(const json_node& node, const path_fs::path& file) {
-    TRY_VOID(node.only_keys({"socket", "pads", "reserve"}));
+result<random_source_config> take_random_source(const json_node& node, const path_fs::path& file) {
+    TRY_VOID(node.only_keys({"device", "claim", "entropy_bits", "target"}));
+    random_source_config random;
+    TRY(random.device, take_path(node, "device", file));
+    TRY(const auto claim_node, node.member("claim"));
+    TRY(const auto word, claim_node.text(config_text_size_max));
+    for (const claim one : {claim::computational, claim::simulated, claim::information_theoretic})
+        if (word == to_string(one)) random.strength = one;
+    if (word != to_string(random.strength))
+        return fail(claim_node.complaint("expected computational, simulated or information-theoretic"));
+    if (node.has("entropy_bits")) {
+        TRY(const auto bits, node.number_member("entropy_bits", 1, 8));
+        random.entropy_bits = static_cast<unsigned>(bits);
+    }
+    if (random.strength == claim::information_theoretic && random.entropy_bits != 8)
+        return fail(claim_node.complaint("information-theoretic needs a source with 8 bits of entropy per byte"));
+    if (node.has("target")) {
+        TRY(random.target, node.number_member("target", 1U << 20U, 1ULL << 40U));
+    }
+    return random;
+}
+
+/// What a site may leave out about its keyd; the rest is for take_keyd.
+result<keyd_config> take_keyd_extras(const json_node& node, const path_fs::path& file) {
     keyd_config keyd;
+    if (node.has("group")) {
+        TRY(keyd.group, node.text_member("group", 64));
+    }
+    if (node.has("metrics")) {
+        TRY(const auto where, take_endpoint(node, "metrics"));
+        keyd.metrics = to_text(where);
+    }
+    if (node.has("random")) {
+        TRY(const auto random, node.member("random"));
+        TRY(keyd.random, take_random_source(random, file));
+    }
+    return keyd;
+}
+
+result<keyd_config> take_keyd(const json_node& node, const path_fs::path& file) {
+    TRY_VOID(node.only_keys({"group", "metrics", "random", "socket", "pads", "reserve"}));
+    TRY(keyd_config keyd, take_keyd_extras(node, file));
     TRY(keyd.socket, take_path(node, "socket", file));
     TRY(keyd.pads, take_path(node, "pads", file));
     TRY(keyd.reserve, node.number_member("reserve", 0, 1ULL << 40U));
@@ -304,6 +343,24 @@ result<deployment_config> load_deployment_config(const path_fs::path& file) {
     return load(file, parse_deployment_config);
 }
 
+namespace {
+
+ordered_json keyd_document(const keyd_config& keyd, const path_fs::path& file) {
+    ordered_json out{{"socket", written_path(keyd.socket, file)},
+                     {"pads", written_path(keyd.pads, file)},
+                     {"reserve", keyd.reserve}};
+    if (!keyd.group.empty()) out["group"] = keyd.group;
+    if (!keyd.metrics.empty()) out["metrics"] = keyd.metrics;
+    if (keyd.random)
+        out["random"] = {{"device", written_path(keyd.random->device, file)},
+                         {"claim", std::string(to_string(keyd.random->strength))},
+                         {"entropy_bits", keyd.random->entropy_bits},
+                         {"target", keyd.random->target}};
+    return out;
+}
+
+}  // namespace
+
 std::string to_json_text(const site_config& config, const path_fs::path& file) {
     ordered_json links = ordered_json::array();
     for (const auto& link : config.links) links.push_back({{"peer", link.peer}, {"address", to_text(link.address)}});
@@ -311,9 +368,7 @@ std::string to_json_text(const site_config& config, const path_fs::path& file) {
         {"version", version_current},
         {"name", config.name},
         {"keyd",
-         {{"socket", written_path(config.keyd.socket, file)},
-          {"pads", written_path(config.keyd.pads, file)},
-          {"reserve", config.keyd.reserve}}},
+         keyd_document(config.keyd, file)},
         {"server",
          {{"listen", to_text(config.server.listen)},
           {"socket", written_path(config.server.socket, file)},

@@ -6,12 +6,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "fs/base/error.h"
 #include "fs/base/ids.h"
+#include "fs/base/random.h"
 
 namespace warifu {
 
@@ -29,10 +31,22 @@ std::string to_text(const endpoint& e);
 /// names.
 bool valid_site_name(std::string_view text);
 
+/// Where a site's random numbers come from (keyd/daemon/random_filler.h).
+struct random_source_config {
+    std::filesystem::path device;           // character device, FIFO, or a file that is used up
+    claim strength = claim::computational;  // information_theoretic needs entropy_bits 8
+    unsigned entropy_bits = 8;              // per byte, that the source promises
+    std::uint64_t target = 64U << 20U;      // unspent bytes to keep
+    bool operator==(const random_source_config&) const = default;
+};
+
 struct keyd_config {
     std::filesystem::path socket;  // where mounts and the share server ask for key
     std::filesystem::path pads;    // directory of pad blocks and the ledger
     std::uint64_t reserve = 0;     // bytes per link and direction kept for hello, journal, fence and remove
+    std::string group;                           // its members may ask for key; "": only keyd's user and root
+    std::string metrics;                         // "ADDRESS:PORT" where OpenMetrics are served; "": nowhere
+    std::optional<random_source_config> random;  // beside deliveries
     bool operator==(const keyd_config&) const = default;
 };
 

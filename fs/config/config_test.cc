@@ -150,6 +150,28 @@ TEST(site_config, every_bad_value_names_file_and_path) {
         EXPECT_THAT(message_of(good_site(), bad, parse_site_config), StartsWith("some/file.json: " + bad.message));
 }
 
+TEST(site_config, every_bad_value_of_what_keyd_may_have) {
+    const std::vector<bad_value> table = {
+        {"/keyd/group", 1, "$.keyd.group: expected a string"},
+        {"/keyd/metrics", "9109", "$.keyd.metrics: expected HOST:PORT"},
+        {"/keyd/random", "/dev/hwrng", "$.keyd.random: expected an object"},
+        {"/keyd/random", {{"claim", "simulated"}}, "$.keyd.random.device: missing"},
+        {"/keyd/random", {{"device", "/dev/x"}}, "$.keyd.random.claim: missing"},
+        {"/keyd/random", {{"device", "/dev/x"}, {"claim", "good"}}, "$.keyd.random.claim: expected computational"},
+        {"/keyd/random",
+         {{"device", "/dev/x"}, {"claim", "simulated"}, {"entropy_bits", 9}},
+         "$.keyd.random.entropy_bits: expected an integer from 1"},
+        {"/keyd/random",
+         {{"device", "/dev/x"}, {"claim", "information-theoretic"}, {"entropy_bits", 7}},
+         "$.keyd.random.claim: information-theoretic needs"},
+        {"/keyd/random",
+         {{"device", "/dev/x"}, {"claim", "simulated"}, {"target", 1}},
+         "$.keyd.random.target: expected an integer from 1048576"},
+    };
+    for (const auto& bad : table)
+        EXPECT_THAT(message_of(good_site(), bad, parse_site_config), StartsWith("some/file.json: " + bad.message));
+}
+
 TEST(site_config, too_many_links) {
     auto document = good_site();
     for (int i = 0; i < 16; ++i)
@@ -293,6 +315,23 @@ TEST(files, what_cannot_be_read_is_named) {
     const auto no_place = save(deployment_config{}, directory.path() / "no" / "d.json");
     ASSERT_FALSE(no_place);
     EXPECT_EQ(no_place.error().code, errc::not_found);
+}
+
+TEST(site_config, what_a_keyd_may_have_survives_a_round_trip) {
+    auto document = good_site();
+    document["keyd"]["group"] = "warifu-key";
+    document["keyd"]["metrics"] = "127.0.0.1:9109";
+    document["keyd"]["random"] = {{"device", "/dev/hwrng"}, {"claim", "information-theoretic"}, {"target", 2U << 20U}};
+    const path_fs::path file = "/d/sites/site1/site.json";
+    const auto config = parse_site_config(document.dump(), file);
+    ASSERT_TRUE(config) << config.error().message();
+    EXPECT_EQ(config->keyd.group, "warifu-key");
+    EXPECT_EQ(config->keyd.metrics, "127.0.0.1:9109");
+    ASSERT_TRUE(config->keyd.random);
+    EXPECT_EQ(config->keyd.random->device, "/dev/hwrng");
+    EXPECT_EQ(config->keyd.random->strength, claim::information_theoretic);
+    EXPECT_EQ(config->keyd.random->entropy_bits, 8U);
+    EXPECT_EQ(*parse_site_config(to_json_text(*config, file), file), *config);
 }
 
 TEST(site_name, is_at_most_as_long_as_every_format_holds) {
