@@ -1,6 +1,7 @@
 #include "keyd/client.h"
 
 #include <algorithm>
+#include <atomic>
 #include <fcntl.h>
 #include <map>
 #include <sys/mman.h>
@@ -30,7 +31,8 @@ std::uint32_t wait_ms_until(deadline until) {
 /// A window in memory that keyd handed over: wiped and given back to the kernel when destroyed.
 class mapped_window final : public pad_window {
   public:
-    mapped_window(stream_name stream, pad_range range, void* memory) : pad_window(std::move(stream), range) {
+    mapped_window(stream_name stream, pad_range range, void* memory, std::shared_ptr<std::atomic<bool>> gone)
+        : pad_window(std::move(stream), range), gone_(std::move(gone)) {
         bytes_ = bytes_span(static_cast<std::byte*>(memory), range.size);
     }
     mapped_window(const mapped_window&) = delete;
@@ -38,7 +40,11 @@ class mapped_window final : public pad_window {
     ~mapped_window() override {
         wipe(bytes_);
         ::munmap(bytes_.data(), bytes_.size());
+        *gone_ = true;
     }
+
+  private:
+    std::shared_ptr<std::atomic<bool>> gone_;
 };
 
 /// Only memory that cannot shrink under us is mapped.
@@ -63,19 +69,136 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
     };
     using outcome = result<std::shared_ptr<arrival>>;
 
-    connection(asio::any_io_executor executor, std::string path)
-        : executor_(std::move(executor)), path_(std::move(path)) {}
+    connection(asio::any_io_executor executor, std::string path, std::uint32_t weight)
+        : executor_(executor), path_(std::move(path)), weight_(weight), connecting_(executor), ended_(executor) {}
 
-    /// Sends a request and waits for its reply, keyd's own errors turned into errors.
+    /// Sends a request and waits for its reply, keyd's own errors turned into errors. Connects first if need be.
     task<std::shared_ptr<arrival>> call(kp::request_body body, std::uint32_t wait_ms) {
         const auto self = shared_from_this();
-        CO_TRY_VOID(connect());
+        CO_TRY_VOID(co_await connect());
+        co_return co_await exchange(std::move(body), wait_ms);
+    }
+
+    /// What is used of a window: told now, or as soon as keyd is there again.
+    task<> release(stream_name stream, pad_range range, std::uint64_t used_to) {
+        const auto self = shared_from_this();
+        const place key(stream, range.offset);
+        const auto connected = co_await connect();
+        if (const auto found = windows_.find(key); found != windows_.end()) found->second.used_to = used_to;
+        if (!connected) co_return fail(connected.error());
+        const kp::request_body question{kp::release{std::move(stream), range, used_to}};
+        const auto done = co_await exchange(question, 0);
+        if (done || done.error().code != errc::unreachable) windows_.erase(key);
+        if (!done) co_return fail(done.error());
+        co_return result<void>{};
+    }
+
+    /// A window was handed over; the flag becomes true when its memory is gone.
+    std::shared_ptr<std::atomic<bool>> remember(const stream_name& stream, pad_range range, session_id session) {
+        const auto gone = std::make_shared<std::atomic<bool>>(false);
+        windows_.insert_or_assign(place(stream, range.offset), live_window{range, session, gone, {}, {}});
+        return gone;
+    }
+
+    void close() {
+        closed_ = true;
+        ended_.set();
+        lost();
+    }
+
+    std::string site;
+    claim strength = claim::computational;
+    const std::string& path() const { return path_; }
+
+  private:
+    using place = std::pair<stream_name, std::uint64_t>;
+    struct live_window {
+        pad_range range;
+        session_id session;
+        std::shared_ptr<std::atomic<bool>> gone;
+        std::optional<deadline> abandon_at;   // set when the memory was first seen gone
+        std::optional<std::uint64_t> used_to;  // released, but keyd has not confirmed it
+    };
+
+    task<> connect() {
+        if (closed_) co_return fail(errc::cancelled, "the client is closed");
+        if (is_ready_) co_return result<void>{};
+        const auto turn = co_await connecting_.lock();
+        if (closed_) co_return fail(errc::cancelled, "the client is closed");
+        if (is_ready_) co_return result<void>{};
+        CO_TRY(auto fd, connect_local(path_));
+        socket_ = std::make_shared<packet_socket>(executor_, std::move(fd));
+        asio::co_spawn(executor_, read_replies(shared_from_this(), socket_), asio::detached);
+        if (!std::exchange(is_kept_up_, true)) asio::co_spawn(executor_, keep_up(shared_from_this()), asio::detached);
+        const auto known = co_await introduce();
+        if (!known) {
+            lost();
+            co_return fail(known.error());
+        }
+        is_ready_ = true;
+        co_return result<void>{};
+    }
+
+    /// What keyd must know of an old acquaintance before anything else is asked.
+    task<> introduce() {
+        if (weight_ != claim_weight_default) {
+            const kp::request_body weigh{kp::weigh{weight_}};
+            CO_TRY_VOID(co_await exchange(weigh, 0));
+        }
+        std::vector<place> keys;
+        for (const auto& [key, window] : windows_) keys.push_back(key);
+        for (const auto& key : keys) {
+            const auto found = windows_.find(key);
+            if (found == windows_.end()) continue;
+            const auto window = found->second;
+            const kp::request_body hold{kp::hold{key.first, window.session, window.range}};
+            const auto held = co_await exchange(hold, 0);
+            if (!held && held.error().code == errc::unreachable) co_return fail(held.error());
+            if (held && window.used_to) {
+                const kp::request_body release{kp::release{key.first, window.range, *window.used_to}};
+                const auto released = co_await exchange(release, 0);
+                if (!released && released.error().code == errc::unreachable) co_return fail(released.error());
+            }
+            if (!held || window.used_to) windows_.erase(key);
+        }
+        co_return result<void>{};
+    }
+
+    /// Comes back after keyd restarted, and gives up windows that nobody will release.
+    static awaitable<void> keep_up(std::shared_ptr<connection> self) {
+        for (;;) {
+            co_await self->ended_.wait(deadline_in_ms(client_upkeep_ms));
+            if (self->closed_) co_return;
+            if (self->windows_.empty()) continue;
+            const auto connected = co_await self->connect();
+            if (connected) co_await self->abandon_gone();
+        }
+    }
+    awaitable<void> abandon_gone() {
+        std::vector<place> due;
+        for (auto& [key, window] : windows_) {
+            if (!*window.gone || window.used_to) continue;
+            if (!window.abandon_at) window.abandon_at = deadline_in_ms(abandon_delay_ms);
+            if (*window.abandon_at <= steady_clock::now()) due.push_back(key);
+        }
+        for (const auto& key : due) {
+            const auto found = windows_.find(key);
+            if (found == windows_.end() || found->second.used_to) continue;
+            const kp::request_body question{kp::abandon{key.first, found->second.range}};
+            windows_.erase(found);
+            (void)co_await exchange(question, 0);
+        }
+    }
+
+    task<std::shared_ptr<arrival>> exchange(kp::request_body body, std::uint32_t wait_ms) {
+        const auto self = shared_from_this();
+        const auto socket = socket_;
+        if (!socket) co_return fail(errc::unreachable, path_ + ": the connection to the key manager was lost");
         const std::uint64_t id = next_id_++;
         const auto answer = std::make_shared<promised<outcome>>(executor_);
         pending_[id] = answer;
         const kp::request message{id, std::move(body)};
         auto bytes = kp::encode(message);
-        const auto socket = socket_;
         const auto sent = co_await socket->send(std::move(bytes), -1, send_timeout);
         if (!sent) {
             pending_.erase(id);
@@ -92,24 +215,6 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         co_return arrived;
     }
 
-    void close() {
-        closed_ = true;
-        lost();
-    }
-
-    std::string site;
-    claim strength = claim::computational;
-    const std::string& path() const { return path_; }
-
-  private:
-    result<void> connect() {
-        if (closed_) return fail(errc::cancelled, "the client is closed");
-        if (socket_) return {};
-        TRY(auto fd, connect_local(path_));
-        socket_ = std::make_shared<packet_socket>(executor_, std::move(fd));
-        asio::co_spawn(executor_, read_replies(shared_from_this(), socket_), asio::detached);
-        return {};
-    }
     static awaitable<void> read_replies(std::shared_ptr<connection> self, std::shared_ptr<packet_socket> socket) {
         for (;;) {
             auto arrived = co_await socket->receive();
@@ -130,6 +235,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         waiting->second->set(outcome(std::move(arrived)));
     }
     void lost() {
+        is_ready_ = false;
         if (socket_) socket_->close();
         socket_.reset();
         for (auto& [id, answer] : std::exchange(pending_, {}))
@@ -140,7 +246,13 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
     std::string path_;
     std::shared_ptr<packet_socket> socket_;
     std::map<std::uint64_t, std::shared_ptr<promised<outcome>>> pending_;
+    std::map<place, live_window> windows_;  // handed over and not released
     std::uint64_t next_id_ = 1;
+    std::uint32_t weight_;
+    async_mutex connecting_;
+    event ended_;
+    bool is_ready_ = false;  // connected, and keyd knows what it must
+    bool is_kept_up_ = false;
     bool closed_ = false;
 };
 
@@ -150,18 +262,19 @@ std::unexpected<error> unexpected_reply() {
     return fail(errc::bad_format, "the key manager gave an answer to another question");
 }
 
-result<std::unique_ptr<pad_window>> map_window(stream_name stream, pad_range range, const unique_fd& memory) {
+result<std::unique_ptr<pad_window>> map_window(stream_name stream, pad_range range, const unique_fd& memory,
+                                               std::shared_ptr<std::atomic<bool>> gone) {
     TRY_VOID(check_memory(memory, range.size));
     void* place = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory.get(), 0);
     if (place == MAP_FAILED) return fail_errno("map", "a pad window");
     ::madvise(place, range.size, MADV_DONTDUMP);
-    return std::make_unique<mapped_window>(std::move(stream), range, place);
+    return std::make_unique<mapped_window>(std::move(stream), range, place, std::move(gone));
 }
 
 }  // namespace
 
-task<std::unique_ptr<keyd_client>> keyd_client::connect(std::string socket_path) {
-    const auto to = std::make_shared<connection>(co_await asio::this_coro::executor, std::move(socket_path));
+task<std::unique_ptr<keyd_client>> keyd_client::connect(std::string socket_path, std::uint32_t weight) {
+    const auto to = std::make_shared<connection>(co_await asio::this_coro::executor, std::move(socket_path), weight);
     const kp::request_body question{kp::greet{}};
     const auto arrived = co_await to->call(question, 0);
     if (!arrived) {
@@ -207,7 +320,10 @@ task<std::unique_ptr<pad_window>> keyd_client::claim_send(stream_name stream, se
     const auto* window = std::get_if<kp::window>(&arrived->reply.body);
     if (window == nullptr || window->range.size < size_min || window->range.size > size_want)
         co_return unexpected_reply();
-    co_return map_window(std::move(stream), window->range, arrived->fd);
+    auto gone = connection_->remember(stream, window->range, session);
+    auto mapped = map_window(std::move(stream), window->range, arrived->fd, gone);
+    if (!mapped) *gone = true;
+    co_return mapped;
 }
 
 task<std::unique_ptr<pad_window>> keyd_client::claim_receive(stream_name stream, session_id session, pad_range range) {
@@ -215,7 +331,10 @@ task<std::unique_ptr<pad_window>> keyd_client::claim_receive(stream_name stream,
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));
     const auto* window = std::get_if<kp::window>(&arrived->reply.body);
     if (window == nullptr || window->range != range) co_return unexpected_reply();
-    co_return map_window(std::move(stream), range, arrived->fd);
+    auto gone = connection_->remember(stream, range, session);
+    auto mapped = map_window(std::move(stream), range, arrived->fd, gone);
+    if (!mapped) *gone = true;
+    co_return mapped;
 }
 
 task<> keyd_client::skip_to(stream_name stream, std::uint64_t offset) {
@@ -266,9 +385,7 @@ task<> keyd_client::spend_hello_slot(stream_name stream, std::uint64_t offset) {
 }
 
 task<> keyd_client::release(stream_name stream, pad_range window, std::uint64_t used_to) {
-    const kp::request_body question{kp::release{std::move(stream), window, used_to}};
-    CO_TRY_VOID(co_await connection_->call(question, 0));
-    co_return result<void>{};
+    co_return co_await connection_->release(std::move(stream), window, used_to);
 }
 
 task<pad_broker::stock> keyd_client::available(std::string peer) {

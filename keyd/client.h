@@ -1,11 +1,13 @@
 #pragma once
 // The pad broker of a process that uses its site's keyd: requests over keyd's local socket, windows as mapped memory.
-// One core thread. When keyd restarts the next call connects again; until then calls fail with unreachable. Windows
-// already held stay valid; keyd counts them as burnt.
+// One core thread. When keyd restarts the client connects again by itself and claims the windows that it still has;
+// until then calls fail with unreachable. A release that fails so is repeated. A window that was destroyed and is not
+// released within abandon_delay_ms is given up: keyd burns it.
 
 #include <memory>
 #include <string>
 
+#include "keyd/limits.h"
 #include "keyd/pad_broker.h"
 
 namespace warifu {
@@ -13,7 +15,9 @@ namespace warifu {
 class keyd_client final : public pad_broker {
   public:
     /// Connects and asks who is there. unreachable, denied, timed_out; the text names the socket.
-    static task<std::unique_ptr<keyd_client>> connect(std::string socket_path);
+    /// `weight`: of this consumer's claims when key is short, 1 to claim_weight_max.
+    static task<std::unique_ptr<keyd_client>> connect(std::string socket_path,
+                                                      std::uint32_t weight = claim_weight_default);
     ~keyd_client() override;
 
     const std::string& site() const;

@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <sstream>
 #include <sys/stat.h>
+#include <thread>
 
 #include "fs/base/buffer.h"
 #include "keyd/audit.h"
@@ -56,24 +58,53 @@ result<json> status_of(const std::string& socket) {
     return std::move(*found);
 }
 
+/// "3.2 days"; "-" for what does not come to an end.
+std::string human_time(const json& stream, std::string_view key) {
+    const auto found = stream.find(key);
+    if (found == stream.end() || !found->is_number()) return "-";
+    const auto seconds = found->get<double>();
+    if (seconds < 120) return fmt::format("{:.0f} s", seconds);
+    if (seconds < 7200) return fmt::format("{:.0f} min", seconds / 60);
+    if (seconds < 172'800) return fmt::format("{:.1f} h", seconds / 3600);
+    return fmt::format("{:.1f} days", seconds / 86'400);
+}
+
+std::string human_rate(const json& stream, std::string_view key) {
+    return human(static_cast<std::uint64_t>(stream.value(key, 0.0))) + "/s";
+}
+
+std::string human_bytes(const json& object, std::string_view key) {
+    return human(object.value(key, std::uint64_t{0}));
+}
+
+void print_streams(const json& streams, std::ostream& out) {
+    constexpr std::string_view row =
+        "  {:<10} {:<10} {:<6} {:>10} {:>10} {:>10} {:>10} {:>11} {:>11} {:>9} {:>9} {:>10}\n";
+    out << fmt::format(row, "from", "to", "way", "unspent", "out", "used", "burnt", "in", "out", "empty in", "full in",
+                       "writable");
+    for (const auto& one : streams)
+        out << fmt::format(row, one.value("from", "?"), one.value("to", "?"), one.value("direction", "?"),
+                           human_bytes(one, "available_bytes"), human_bytes(one, "held_bytes"),
+                           human_bytes(one, "used_bytes"), human_bytes(one, "burnt_bytes"),
+                           human_rate(one, "rate_in_bytes_per_s"), human_rate(one, "rate_out_bytes_per_s"),
+                           human_time(one, "time_to_empty_s"), human_time(one, "time_to_full_s"),
+                           one.contains("writable_bytes") ? human_bytes(one, "writable_bytes") : "-");
+}
+
 void print_status(const json& status, std::ostream& out) {
-    out << fmt::format("{}  claim {}, up {:.0f} s, {} clients, {} claims wait, {} out\n", status.value("site", "?"),
-                       status.value("claim", "?"), status.value("uptime_s", 0.0), status.value("clients", 0),
-                       status.value("waiting_claims", 0), human(status.value("held_bytes", std::uint64_t{0})));
-    out << fmt::format("  {:<12} {:<12} {:<7} {:>11} {:>11} {:>11} {:>11} {:>7} {:>8}\n", "from", "to", "way",
-                       "unspent", "handed out", "used", "burnt", "blocks", "oldest");
-    for (const auto& one : status.value("streams", json::array()))
-        out << fmt::format(
-            "  {:<12} {:<12} {:<7} {:>11} {:>11} {:>11} {:>11} {:>7} {:>6.0f} s\n", one.value("from", "?"),
-            one.value("to", "?"), one.value("direction", "?"), human(one.value("available_bytes", std::uint64_t{0})),
-            human(one.value("held_bytes", std::uint64_t{0})), human(one.value("used_bytes", std::uint64_t{0})),
-            human(one.value("burnt_bytes", std::uint64_t{0})), one.value("blocks", 0),
-            one.value("oldest_block_age_s", 0.0));
+    out << fmt::format("{}  claim {}, up {:.0f} s, {} clients, {} claims wait, {} out, room for {}\n",
+                       status.value("site", "?"), status.value("claim", "?"), status.value("uptime_s", 0.0),
+                       status.value("clients", 0), status.value("waiting_claims", 0),
+                       human_bytes(status, "held_bytes"), human_bytes(status, "store_free_bytes"));
+    print_streams(status.value("streams", json::array()), out);
+    const auto looks = status.value("hello_looks", std::uint64_t{0});
+    const auto verified = status.value("hello_verified", std::uint64_t{0});
+    if (looks > verified) out << fmt::format("  greetings: {} of {} did not verify\n", looks - verified, looks);
     const auto failures = status.value("failures", json::object());
     for (const auto& [name, count] : failures.items())
         if (count != 0) out << fmt::format("  failures: {} {}\n", name, count.dump());
-    const auto last = status.value("last_import_error", "");
-    if (!last.empty()) out << "  last import error: " << last << "\n";
+    for (const auto& alarm : status.value("alarms", json::array()))
+        if (alarm.is_string()) out << "  ALARM: " << alarm.get<std::string>() << "\n";
     out << "  witness: " << status.value("witness", "?") << "\n";
 }
 
@@ -173,6 +204,23 @@ int key_status(const std::vector<std::string>& sockets, bool as_json, std::ostre
             print_status(*status, out);
     }
     if (as_json) out << all.dump(2) << "\n";
+    return code;
+}
+
+int key_watch(const std::vector<std::string>& sockets, std::chrono::milliseconds pause,
+              const std::function<bool()>& goes_on, std::ostream& out, std::ostream& err) {
+    constexpr std::string_view home_and_clear = "\x1b[H\x1b[2J";
+    int code = key_exit_good;
+    while (goes_on()) {
+        std::ostringstream page;
+        code = key_status(sockets, false, page, page);
+        out << home_and_clear << page.str() << std::flush;
+        if (!out) {
+            err << "cannot write the status\n";
+            return key_exit_unreadable;
+        }
+        std::this_thread::sleep_for(pause);
+    }
     return code;
 }
 

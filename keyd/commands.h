@@ -3,6 +3,8 @@
 // comes back. 0: done, or clean. 1: key_audit has findings, or something was refused. 2: something could not be read or
 // reached.
 
+#include <chrono>
+#include <functional>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -15,6 +17,10 @@ inline constexpr int key_exit_unreadable = 2;
 
 /// Asks the keyds behind these sockets for stock and use; a table, or one JSON array of their answers.
 int key_status(const std::vector<std::string>& sockets, bool json, std::ostream& out, std::ostream& err);
+
+/// The same table again and again on a cleared screen, as long as goes_on() says so, with a pause after each.
+int key_watch(const std::vector<std::string>& sockets, std::chrono::milliseconds pause,
+              const std::function<bool()>& goes_on, std::ostream& out, std::ostream& err);
 
 /// Hands pad files to a keyd: `where` is its pads directory or its socket. Files are checked first and copied; the
 /// originals stay (and should be destroyed).

@@ -57,6 +57,28 @@ struct commands_test : testing::Test {
     std::ostringstream out, err;
 };
 
+TEST_F(commands_test, status_shows_streams_rates_and_alarms_and_can_be_watched) {
+    write_block(make_block(ab, 0, block_size), {directory / "a/incoming"});
+    ASSERT_TRUE(imports("a", 1));
+    const auto text = status("a");
+    EXPECT_GT(text["streams"][0]["rate_in_bytes_per_s"], 0.0);
+    EXPECT_EQ(text["streams"][0]["time_to_empty_s"], nullptr) << "nothing is taken out";
+    EXPECT_GT(text["streams"][0]["time_to_full_s"], 0.0);
+    EXPECT_EQ(text["streams"][0]["writable_bytes"], static_cast<std::uint64_t>((block_size - 4096) / 1.01));
+    EXPECT_NE(text["alarms"].dump().find("a -> b: 42 greetings are left"), std::string::npos) << text["alarms"].dump();
+    int pages = 2;
+    EXPECT_EQ(key_watch({socket("a")}, std::chrono::milliseconds(1), [&] { return pages-- > 0; }, out, err),
+              key_exit_good);
+    const auto page = out.str();
+    EXPECT_EQ(page.find("\x1b[H"), 0U);
+    EXPECT_NE(page.find("252.0 KiB"), std::string::npos) << page;
+    EXPECT_NE(page.find("ALARM: a -> b: 42 greetings"), std::string::npos) << page;
+    EXPECT_NE(page.rfind("\x1b[H"), 0U) << "a second page";
+    pages = 1;
+    EXPECT_EQ(key_watch({directory / "none"}, std::chrono::milliseconds(1), [&] { return pages-- > 0; }, out, err),
+              key_exit_unreadable);
+}
+
 TEST_F(commands_test, a_courier_brings_key_to_both_ends) {
     key_deal_options deal;
     deal.from = "a";

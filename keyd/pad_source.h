@@ -39,6 +39,9 @@ class pad_source {
     virtual result<void> consumed(const block_id& id) = 0;
     /// The last delivery will never be taken (imported before, not for this site, damaged): the source sets it aside.
     virtual result<void> refused(const block_id& id) = 0;
+    /// Bytes per second that this source brings for a stream, where it knows; then no more is out at once than a crash
+    /// may burn.
+    virtual std::optional<std::uint64_t> key_rate(const stream_name&) const { return std::nullopt; }
     /// The last delivery cannot be taken now (the store is full): it comes again later.
     virtual void postpone() = 0;
 };

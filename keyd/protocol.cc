@@ -63,6 +63,17 @@ void put(writer& out, const available& m) {
 void put(writer& out, const take_random& m) {
     out.put_be(m.size).put_be(m.wait_ms);
 }
+void put(writer& out, const hold& m) {
+    put_stream(out, m.stream);
+    out.put(m.session).put_be(m.range.offset).put_be(m.range.size);
+}
+void put(writer& out, const abandon& m) {
+    put_stream(out, m.stream);
+    out.put_be(m.range.offset).put_be(m.range.size);
+}
+void put(writer& out, const weigh& m) {
+    out.put_be(m.weight);
+}
 void put(writer& out, const failed& m) {
     out.put_be(static_cast<std::uint16_t>(m.code));
     put_text(out, std::string_view(m.text).substr(0, error_text_size_max));
@@ -182,6 +193,21 @@ result<void> take(reader& in, available& m) {
 result<void> take(reader& in, take_random& m) {
     TRY(m.size, in.take_be<std::uint64_t>());
     TRY(m.wait_ms, in.take_be<std::uint32_t>());
+    return {};
+}
+result<void> take(reader& in, hold& m) {
+    TRY(m.stream, take_stream(in));
+    TRY_VOID(in.take(m.session));
+    TRY(m.range, take_range(in));
+    return {};
+}
+result<void> take(reader& in, abandon& m) {
+    TRY(m.stream, take_stream(in));
+    TRY(m.range, take_range(in));
+    return {};
+}
+result<void> take(reader& in, weigh& m) {
+    TRY(m.weight, in.take_be<std::uint32_t>());
     return {};
 }
 result<void> take(reader& in, failed& m) {

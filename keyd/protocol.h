@@ -73,9 +73,27 @@ struct take_random {
 struct status {
     bool operator==(const status&) const = default;
 };
+/// After a restart of keyd: this consumer still has the window, handed out by the keyd before.
+struct hold {
+    stream_name stream;
+    session_id session;
+    pad_range range;
+    bool operator==(const hold&) const = default;
+};
+/// The consumer has destroyed the window and will never say what it used of it.
+struct abandon {
+    stream_name stream;
+    pad_range range;
+    bool operator==(const abandon&) const = default;
+};
+/// How much key this consumer gets when it is short, compared with others.
+struct weigh {
+    std::uint32_t weight = 0;
+    bool operator==(const weigh&) const = default;
+};
 
 using request_body = std::variant<greet, claim_send, claim_receive, skip_to, next_free, take_hello, peek_hello,
-                                  spend_hello, release, available, take_random, status>;
+                                  spend_hello, release, available, take_random, status, hold, abandon, weigh>;
 struct request {
     std::uint64_t id = 0;
     request_body body;

@@ -41,7 +41,10 @@ TEST(keyd_protocol, requests_round_trip) {
                                            release{ab, {11, 12}, 13},
                                            available{"b"},
                                            take_random{14, 15},
-                                           status{}};
+                                           status{},
+                                           hold{ab, session, {16, 17}},
+                                           abandon{ab, {18, 19}},
+                                           weigh{20}};
     ASSERT_EQ(bodies.size(), std::variant_size_v<request_body>);
     for (const auto& body : bodies) round_trip<request>(request{77, body}, decode_request);
 }

@@ -51,19 +51,25 @@ int exit_code_from(int outcome, int findings, int unreadable) {
 struct places_arguments {
     std::vector<path_fs::path> places;
     bool json = false;
+    bool watch = false;
 };
+constexpr auto watch_pause = std::chrono::seconds(2);
 
 void add_status(cli& c, CLI::App& key) {
     auto* command = cli::command(key, "status", "Stock and use of key at sites whose keyd runs",
-                                 "  warifu key status /srv/demo\n  warifu key status /etc/warifu/site.json --json");
+                                 "  warifu key status /srv/demo\n  warifu key status /etc/warifu/site.json --json\n"
+                                 "  warifu key status /srv/demo --watch      every 2 seconds, until interrupted");
     const auto given = std::make_shared<places_arguments>();
     command->add_option("PLACE", given->places, "a deployment directory, site.json or volume.json")->required();
-    command->add_flag("--json", given->json, "as JSON");
+    auto* as_json = command->add_flag("--json", given->json, "as JSON");
+    command->add_flag("--watch", given->watch, "again every 2 seconds")->excludes(as_json);
     c.run(command, [given]() -> result<int> {
         TRY(const auto sites, sites_at(given->places));
         std::vector<std::string> sockets;
         for (const auto& site : sites) sockets.push_back(site.keyd.socket.string());
-        return exit_code_from(key_status(sockets, given->json, std::cout, std::cerr), exit_failure, exit_stopped);
+        const int outcome = given->watch ? key_watch(sockets, watch_pause, [] { return true; }, std::cout, std::cerr)
+                                         : key_status(sockets, given->json, std::cout, std::cerr);
+        return exit_code_from(outcome, exit_failure, exit_stopped);
     });
 }
 

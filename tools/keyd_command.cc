@@ -1,5 +1,8 @@
 // warifu keyd: one site's key manager.
 
+#include <cerrno>
+#include <grp.h>
+
 #include "fs/config/config.h"
 #include "keyd/daemon/keyd.h"
 #include "tools/daemon.h"
@@ -8,7 +11,15 @@
 namespace warifu {
 namespace {
 
-result<int> run(const std::filesystem::path& config, const daemon_options& daemon, ready_signal& ready) {
+result<gid_t> group_id(const std::string& name) {
+    errno = 0;
+    const auto* found = ::getgrnam(name.c_str());
+    if (found == nullptr) return fail(errc::not_found, "$.keyd.group: there is no group " + name);
+    return found->gr_gid;
+}
+
+result<int> run(const std::filesystem::path& config, const std::string& metrics, const daemon_options& daemon,
+                ready_signal& ready) {
     TRY(const auto site, load_site_config(config));
     TRY_VOID(prepare_daemon(daemon, site.name + " keyd"));
     keyd_options options;
@@ -16,6 +27,17 @@ result<int> run(const std::filesystem::path& config, const daemon_options& daemo
     options.directory = site.keyd.pads.string();
     options.socket_path = site.keyd.socket.string();
     options.control_reserve = site.keyd.reserve;
+    options.metrics = metrics.empty() ? site.keyd.metrics : metrics;
+    if (!site.keyd.group.empty()) {
+        TRY(options.group, group_id(site.keyd.group));
+    }
+    if (site.keyd.random) {
+        options.random.emplace();
+        options.random->device = site.keyd.random->device.string();
+        options.random->strength = site.keyd.random->strength;
+        options.random->min_entropy = site.keyd.random->entropy_bits;
+        options.random->target = site.keyd.random->target;
+    }
     for (const auto& link : site.links) options.peers.push_back(link.peer);
     auto ended = run_keyd(options, [&ready] { ready.ready(); });
     forget_daemon(daemon);
@@ -27,17 +49,20 @@ result<int> run(const std::filesystem::path& config, const daemon_options& daemo
 
 void add_keyd_command(cli& c) {
     auto* command = cli::command(c.app, "keyd", "Keep a site's key (a daemon; stays in the foreground)",
-                                 "  warifu keyd /etc/warifu/site.json");
+                                 "  warifu keyd /etc/warifu/site.json\n"
+                                 "  warifu keyd /etc/warifu/site.json --metrics 127.0.0.1:9109   for Prometheus");
     struct arguments {
         std::filesystem::path config;
+        std::string metrics;
         daemon_options daemon;
     };
     const auto given = std::make_shared<arguments>();
     command->add_option("CONFIG", given->config, "the site's site.json")->required();
+    command->add_option("--metrics", given->metrics, "ADDRESS:PORT for OpenMetrics at /metrics (default: site.json's)");
     add_daemon_options(command, given->daemon);
     c.run(command, [given]() -> result<int> {
         ready_signal ready(given->daemon.ready_fd);
-        auto outcome = run(given->config, given->daemon, ready);
+        auto outcome = run(given->config, given->metrics, given->daemon, ready);
         if (!outcome) ready.failed(outcome.error());
         return outcome;
     });

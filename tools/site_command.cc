@@ -49,7 +49,9 @@ result<int> init(const init_arguments& given) {
     site_config site;
     site.name = given.name;
     const path_fs::path run = under_root(given.run, "run");
-    site.keyd = keyd_config{run / "keyd.sock", under_root(given.pads, "pads"), reserve_default};
+    site.keyd.socket = run / "keyd.sock";
+    site.keyd.pads = under_root(given.pads, "pads");
+    site.keyd.reserve = reserve_default;
     site.server.listen = *listen;
     site.server.socket = run / "server.sock";
     site.server.store = under_root(given.store, "store");

@@ -9,17 +9,15 @@
 #include "fs/base/harden.h"
 #include "fs/base/limits.h"
 #include "keyd/daemon/pad_file_source.h"
+#include "keyd/openmetrics.h"
 
 namespace warifu {
 namespace {
 
 constexpr auto stop_timeout = std::chrono::seconds(10);
 constexpr int imports_in_a_row_max = 16;
-
-std::string_view direction_of(const stream_name& stream, const std::string& site) {
-    if (stream.sender == stream.receiver) return "random";
-    return stream.sender == site ? "out" : "in";
-}
+constexpr std::uint32_t import_wait_ms = 60'000;  // then a block that was delivered is taken for refused
+constexpr unsigned random_failures_max = 3;       // health tests in a row, then the source is given up
 
 }  // namespace
 
@@ -34,7 +32,8 @@ keyd::keyd(asio::any_io_executor core, keyd_options options, std::unique_ptr<poo
       listener_(core_, listener.release()),
       import_wanted_(core_),
       erase_wanted_(core_),
-      loop_ended_(core_) {}
+      loop_ended_(core_),
+      stop_wanted_(core_) {}
 
 keyd::~keyd() = default;
 
@@ -45,6 +44,8 @@ result<std::shared_ptr<keyd>> keyd::start(asio::any_io_executor core, keyd_optio
     store.site = options.site;
     store.peers = options.peers;
     store.control_reserve = options.control_reserve;
+    store.bulk_reserve = options.bulk_reserve.value_or(options.control_reserve);
+    store.keep_windows = true;
     TRY(auto opened, pool::open(std::move(store)));
     if (opened->lost_bytes() != 0)
         spdlog::warn("keyd {}: {} bytes of key are lost: their files are gone or damaged", options.site,
@@ -54,6 +55,15 @@ result<std::shared_ptr<keyd>> keyd::start(asio::any_io_executor core, keyd_optio
     out->sources_.push_back(std::make_unique<pad_file_source>(out->pool_->incoming_directory()));
     for (const auto& directory : out->options_.incoming)
         out->sources_.push_back(std::make_unique<pad_file_source>(directory));
+    if (!out->options_.metrics.empty()) {
+        const std::weak_ptr<keyd> weak = out;
+        const auto text = [weak] {
+            const auto self = weak.lock();
+            return self ? openmetrics_of(self->describe()) : std::string();
+        };
+        TRY(out->metrics_, metrics_server::start(out->core_, out->options_.metrics, text));
+    }
+    out->take_over_windows();
     out->run();
     return out;
 }
@@ -73,7 +83,33 @@ void keyd::run() {
     spawn(accept_loop());
     spawn(import_loop());
     spawn(erase_loop());
+    if (options_.random) {
+        filler_ = std::make_shared<random_filler>(*options_.random, options_.site, pool_->incoming_directory());
+        spawn(fill_random());
+    }
+    if (!unclaimed_.empty()) spawn(burn_unclaimed());
     erase_wanted_.set();
+}
+
+/// Pad windows that were out when the last keyd ended: their consumers may live, use them and say in the end how much.
+void keyd::take_over_windows() {
+    for (const auto& stream : pool_->state().streams()) {
+        for (const auto& [offset, window] : stream.open) {
+            const held_window held{window.range, window.session};
+            unclaimed_.emplace(window_place(stream.name, offset), held);
+            take(stream.name, held);
+        }
+    }
+}
+
+awaitable<void> keyd::burn_unclaimed() {
+    co_await stop_wanted_.wait(deadline_in_ms(options_.reclaim_ms));
+    if (stopping_) co_return;
+    if (!unclaimed_.empty())
+        spdlog::warn("keyd {}: {} windows are burnt: their consumers did not come back", options_.site,
+                     unclaimed_.size());
+    for (const auto& [place, window] : std::exchange(unclaimed_, {})) burn(place.first, window);
+    wake_waiters();
 }
 
 awaitable<void> keyd::stop() {
@@ -86,6 +122,9 @@ awaitable<void> keyd::stop() {
     wake_waiters();
     import_wanted_.set();
     erase_wanted_.set();
+    stop_wanted_.set();
+    *stop_reading_ = true;
+    if (metrics_) metrics_->stop();
     co_await loop_ended_.wait(steady_clock::now() + stop_timeout);
     const auto erased = pool_->erase_now();
     if (!erased) spdlog::error("keyd {}: {}", options_.site, erased.error().message());
@@ -95,8 +134,10 @@ awaitable<void> keyd::import_loop() {
     while (!stopping_) {
         bool any = false;
         for (std::size_t i = 0; i < sources_.size() && !stopping_; ++i) any = co_await import_from(*sources_[i]) || any;
-        if (!any && !stopping_)
-            co_await import_wanted_.wait(steady_clock::now() + std::chrono::milliseconds(options_.poll_ms));
+        if (!any) imports_settled_ = true;
+        if (any || stopping_) continue;
+        co_await import_wanted_.wait(deadline_in_ms(options_.poll_ms));
+        import_wanted_.reset();
     }
 }
 
@@ -138,6 +179,8 @@ awaitable<result<void>> keyd::import_one(pad_source& source, pad_source::deliver
         co_return fail(admitted.error().code, found.path + ": refused: " + admitted.error().text);
     }
     const std::string path = found.path;
+    const stream_name name = found.header.stream;
+    const std::uint64_t data_bytes = found.header.range.end() - found.header.data_begin();
     auto work = [found = std::move(found), directory = pool_->blocks_directory()] {
         return stage_block(found, directory);
     };
@@ -158,6 +201,7 @@ awaitable<result<void>> keyd::import_one(pad_source& source, pad_source::deliver
         co_return fail(imported.error().code, path + ": " + imported.error().text);
     }
     ++count_.imports;
+    flows_[name].in.add(static_cast<double>(data_bytes), steady_clock::now());
     last_import_error_.clear();
     wake_waiters();
     erase_wanted_.set();
@@ -180,48 +224,51 @@ awaitable<void> keyd::erase_loop() {
     }
 }
 
-std::string keyd::status_json() const {
-    auto streams = nlohmann::json::array();
-    const std::int64_t now = realtime_ns();
-    for (const auto& one : pool_->status()) {
-        const double age = one.oldest_block_ns == 0 ? 0.0 : static_cast<double>(now - one.oldest_block_ns) / 1e9;
-        streams.push_back({{"from", one.name.sender},
-                           {"to", one.name.receiver},
-                           {"direction", direction_of(one.name, options_.site)},
-                           {"available_bytes", one.available},
-                           {"held_bytes", one.held},
-                           {"used_bytes", one.totals.used},
-                           {"burnt_bytes", one.totals.burnt},
-                           {"imported_bytes", one.totals.imported},
-                           {"blocks", one.blocks},
-                           {"hello_slots", one.hello_slots},
-                           {"oldest_block_age_s", age},
-                           {"end_offset", one.end},
-                           {"claim", to_string(one.totals.weakest)}});
+/// Keeps the random pool between half of its target and all of it.
+awaitable<void> keyd::fill_random() {
+    const stream_name own{options_.site, options_.site};
+    const std::uint64_t target = filler_->options().target;
+    bool filling = false;
+    std::uint64_t delivered_to = 0;  // where the last block ends that was made here
+    deadline given_up = steady_clock::now();
+    while (!stopping_) {
+        const auto index = pool_->state().find(own);
+        std::uint64_t end = 0;
+        if (index < pool_->state().streams().size())
+            if (const auto ever = pool_->state().streams()[index].ever.intervals(); !ever.empty())
+                end = ever.back().end;
+        filling = pool_->available(own) < (filling ? target : (target + 1) / 2);
+        const bool is_in = delivered_to <= end || steady_clock::now() > given_up;
+        if (!filling || !is_in || !imports_settled_) {
+            co_await stop_wanted_.wait(deadline_in_ms(options_.poll_ms));
+            continue;
+        }
+        const std::uint64_t offset = std::max(delivered_to, end);
+        const bool made = co_await fill_one_block(offset);
+        if (made) delivered_to = offset + filler_->options().block_size;
+        given_up = deadline_in_ms(import_wait_ms);
+        if (made) import_wanted_.set();
+        if (random_failures_ >= random_failures_max) co_return;
+        if (!made) co_await stop_wanted_.wait(deadline_in_ms(filler_->options().retry_ms));
     }
-    const double uptime = std::chrono::duration<double>(steady_clock::now() - started_).count();
-    nlohmann::json out{{"site", options_.site},
-                       {"claim", to_string(pool_->strength())},
-                       {"incoming", pool_->incoming_directory()},
-                       {"pid", ::getpid()},
-                       {"uptime_s", uptime},
-                       {"control_reserve_bytes", options_.control_reserve},
-                       {"witness", "none: both ends restored from old copies together would not be seen"},
-                       {"clients", clients_.size()},
-                       {"waiting_claims", waiters_.size()},
-                       {"held_bytes", held_bytes_},
-                       {"lost_bytes", pool_->lost_bytes()},
-                       {"imports", count_.imports},
-                       {"failures",
-                        {{"imports_refused", count_.imports_refused},
-                         {"reads", count_.reads_failed},
-                         {"erasures", count_.erasures_failed},
-                         {"peers_refused", count_.peers_refused},
-                         {"bad_messages", count_.bad_messages},
-                         {"claims_timed_out", count_.claims_timed_out}}},
-                       {"last_import_error", last_import_error_},
-                       {"streams", std::move(streams)}};
-    return out.dump();
+}
+
+awaitable<bool> keyd::fill_one_block(std::uint64_t offset) {
+    auto work = [filler = filler_, offset, stop = stop_reading_] { return filler->make_block(offset, stop); };
+    const auto made = co_await on_worker(reader_, std::move(work));
+    if (made) {
+        random_error_.clear();
+        random_failures_ = 0;
+        co_return true;
+    }
+    if (made.error().code == errc::cancelled) co_return false;
+    if (random_error_ != made.error().text)
+        spdlog::error("keyd {}: random source: {}", options_.site, made.error().text);
+    random_error_ = made.error().text;
+    if (made.error().code != errc::bad_tag) co_return false;
+    ++count_.health_tests_failed;
+    if (++random_failures_ >= random_failures_max) random_error_ += ": stopped until keyd is restarted";
+    co_return false;
 }
 
 namespace {

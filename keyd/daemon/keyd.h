@@ -4,9 +4,9 @@
 // workers.
 
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,10 +15,16 @@
 
 #include "fs/async/asio.h"
 #include "fs/async/wait.h"
+#include "keyd/claim_queue.h"
 #include "keyd/daemon/handover.h"
+#include "keyd/daemon/metrics_server.h"
+#include "keyd/daemon/random_filler.h"
+#include "keyd/limits.h"
 #include "keyd/local_socket.h"
 #include "keyd/pool/pool.h"
 #include "keyd/protocol.h"
+#include "keyd/rate_meter.h"
+#include "keyd/window_budget.h"
 
 namespace warifu {
 
@@ -31,7 +37,11 @@ struct keyd_options {
     std::vector<std::string> peers;             // sites with a link to this one; empty: any
     std::vector<std::string> incoming;          // more directories where pad files arrive, beside DIRECTORY/incoming
     std::uint64_t control_reserve = 1U << 20U;  // bytes per outbound stream
+    std::optional<std::uint64_t> bulk_reserve;  // more bytes that bulk leaves to interactive use; default: the same
+    std::optional<random_options> random;       // where random bytes come from, beside deliveries
+    std::string metrics;                        // "HOST:PORT" where OpenMetrics are served; "": nowhere
     std::uint32_t poll_ms = 50;                 // how often sources are asked
+    std::uint32_t reclaim_ms = reclaim_time_ms;  // how long windows of the keyd before wait for their consumers
 };
 std::string keyd_socket_path(const keyd_options& options);
 
@@ -44,16 +54,27 @@ class keyd : public std::enable_shared_from_this<keyd> {
 
     /// Adds a source; it is asked every poll_ms. Core thread.
     void add_source(std::unique_ptr<pad_source> source);
-    /// Burns what consumers hold, erases it, ends all coroutines. Core thread; call once.
+    /// Ends all coroutines and erases what is due. Windows that consumers hold stay out: they claim them again from the
+    /// next keyd, or it burns them. Core thread; call once.
     awaitable<void> stop();
-    /// Stock, use and failures as JSON, without secrets. Core thread.
-    std::string status_json() const;
+    /// Stock, use, rates, failures and alarms, without secrets (FORMAT.md, "The status text"). Core thread.
+    nlohmann::json describe() const;
+    /// The port where metrics are served; 0: none.
+    std::uint16_t metrics_port() const { return metrics_ ? metrics_->port() : std::uint16_t{0}; }
 
   private:
+    struct held_window {
+        pad_range range;
+        session_id session;
+    };
+    using window_place = std::pair<stream_name, std::uint64_t>;
+    using window_map = std::map<window_place, held_window>;
     struct client {
         client(asio::any_io_executor executor, unique_fd fd) : socket(std::move(executor), std::move(fd)) {}
         packet_socket socket;
-        std::map<std::pair<stream_name, std::uint64_t>, pad_range> windows;
+        claim_queue::consumer number = 0;
+        std::uint32_t weight = claim_weight_default;
+        window_map windows;
         std::size_t in_flight = 0;
         bool closed = false;
     };
@@ -62,10 +83,13 @@ class keyd : public std::enable_shared_from_this<keyd> {
         keyd_protocol::reply_body body;
         unique_fd fd;
     };
-    struct waiter {
-        stream_name stream;
-        key_use use;
-        event ready;
+    /// Claims that wait for key of one stream.
+    struct waiting_claims {
+        claim_queue queue;
+        std::map<std::uint64_t, std::shared_ptr<event>> wakers;  // by the claim's number
+    };
+    struct flow {
+        rate_meter in, out;
     };
     struct counters {
         std::uint64_t imports = 0;
@@ -75,6 +99,12 @@ class keyd : public std::enable_shared_from_this<keyd> {
         std::uint64_t peers_refused = 0;
         std::uint64_t bad_messages = 0;
         std::uint64_t claims_timed_out = 0;
+        std::uint64_t windows_reclaimed = 0;
+        std::uint64_t windows_abandoned = 0;
+        std::uint64_t hello_looks = 0;
+        std::uint64_t hello_verified = 0;
+        std::uint64_t skipped_bytes = 0;
+        std::uint64_t health_tests_failed = 0;
     };
 
     keyd(asio::any_io_executor core, keyd_options options, std::unique_ptr<pool> store, unique_fd listener);
@@ -100,13 +130,19 @@ class keyd : public std::enable_shared_from_this<keyd> {
     awaitable<answer> on(client_ptr from, keyd_protocol::available m);
     awaitable<answer> on(client_ptr from, keyd_protocol::take_random m);
     awaitable<answer> on(client_ptr from, keyd_protocol::status m);
-    awaitable<answer> hand_over(client_ptr from, stream_name stream, pad_range range);
-    void burn(const stream_name& stream, const pad_range& range);
+    awaitable<answer> on(client_ptr from, keyd_protocol::hold m);
+    awaitable<answer> on(client_ptr from, keyd_protocol::abandon m);
+    awaitable<answer> on(client_ptr from, keyd_protocol::weigh m);
+    awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window);
+    result<pad_range> claim(const client_ptr& from, const keyd_protocol::claim_send& m);
+    void take(const stream_name& stream, const held_window& window);
+    void give_back(const stream_name& stream, const held_window& window);
+    void burn(const stream_name& stream, const held_window& window);
+    std::optional<std::uint64_t> key_rate(const stream_name& stream) const;
     template <typename Attempt>
     auto with_key(client_ptr from, stream_name stream, key_use use, std::uint32_t wait_ms, Attempt attempt)
         -> awaitable<decltype(attempt())>;
-    bool must_queue(const stream_name& stream, key_use use) const;
-    std::list<std::shared_ptr<waiter>>::iterator enqueue(const stream_name& stream, key_use use);
+    std::size_t waiting_claim_count() const;
     void wake_waiters();
     static answer failure(const error& e) { return answer{keyd_protocol::failed{e.code, e.text}, {}}; }
 
@@ -115,6 +151,12 @@ class keyd : public std::enable_shared_from_this<keyd> {
     awaitable<bool> import_from(pad_source& source);
     awaitable<result<void>> import_one(pad_source& source, pad_source::delivery found);
     awaitable<void> erase_loop();
+    nlohmann::json stream_json(const stream_status& one, std::uint64_t store_free) const;
+    std::vector<std::string> alarms() const;
+    void take_over_windows();
+    awaitable<void> burn_unclaimed();
+    awaitable<void> fill_random();
+    awaitable<bool> fill_one_block(std::uint64_t offset);
     template <typename Work>
     static auto on_worker(asio::thread_pool& worker, Work work) -> awaitable<decltype(work())>;
 
@@ -124,13 +166,24 @@ class keyd : public std::enable_shared_from_this<keyd> {
     asio::posix::stream_descriptor listener_;
     asio::thread_pool copier_{1};  // copies windows
     asio::thread_pool keeper_{1};  // checks and erases files
+    asio::thread_pool reader_{1};  // waits for the random source
+    std::shared_ptr<std::atomic<bool>> stop_reading_ = std::make_shared<std::atomic<bool>>(false);
+    std::shared_ptr<random_filler> filler_;
+    std::string random_error_;  // why the random source brings nothing; "": it works
+    unsigned random_failures_ = 0;  // in a row
     std::vector<std::unique_ptr<pad_source>> sources_;
     std::set<client_ptr> clients_;
-    std::list<std::shared_ptr<waiter>> waiters_;  // most urgent first, then in order of arrival
+    claim_queue::consumer next_consumer_ = 1;
+    std::map<stream_name, waiting_claims> waiting_;
+    std::map<stream_name, flow> flows_;
+    std::shared_ptr<metrics_server> metrics_;
+    std::map<stream_name, window_budget> budgets_;  // what is out, by stream
+    window_map unclaimed_;                          // out since before the start; their consumers may come back
     std::uint64_t held_bytes_ = 0;
-    event import_wanted_, erase_wanted_, loop_ended_;
+    event import_wanted_, erase_wanted_, loop_ended_, stop_wanted_;
     std::size_t loops_ = 0;
     bool stopping_ = false;
+    bool imports_settled_ = false;  // what had been delivered before the start is in
     std::string last_import_error_;
     counters count_;
     deadline started_ = steady_clock::now();

@@ -1,6 +1,8 @@
 // keyd as a process of its own: a clean stop by SIGTERM, and kill -9 at random moments under load.
 
 #include <csignal>
+#include <functional>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <spdlog/spdlog.h>
 #include <sys/wait.h>
@@ -108,7 +110,20 @@ TEST(keyd_process, kill_9_under_load_never_hands_a_byte_out_twice) {
     EXPECT_GT(record.windows, 100U);
 }
 
-TEST(keyd_process, sigterm_is_a_clean_stop_that_erases_what_was_used) {
+/// The status of a keyd by its client, waited for until `done` says so.
+awaitable<nlohmann::json> status_when(keyd_client& client, std::function<bool(const nlohmann::json&)> done) {
+    nlohmann::json status;
+    for (int i = 0; i < 2000; ++i) {
+        const auto text = co_await client.status_json();
+        if (text) status = nlohmann::json::parse(*text);
+        if (text && done(status)) break;
+        co_await sleep_for(std::chrono::milliseconds(5));
+    }
+    co_return status;
+}
+
+/// SIGTERM burns nothing: what was used is erased, what a living consumer holds it releases to the next keyd.
+TEST(keyd_process, sigterm_is_a_clean_stop_that_burns_nothing) {
     const temporary_directory directory;
     keyd_options options;
     options.site = "a";
@@ -117,23 +132,40 @@ TEST(keyd_process, sigterm_is_a_clean_stop_that_erases_what_was_used) {
     std::filesystem::create_directories(directory / "a/incoming");
     const auto block = make_block(ab, 0, block_size);
     write_block(block, {directory / "a/incoming"});
-    keyd_process daemon(options);
+    const auto data = [&] { return read_all(directory / "a/blocks/" + to_text(block.id) + ".pad"); };
+    const auto is_zero = [](const byte_vector& bytes, std::size_t from, std::size_t to) {
+        const auto begin = bytes.begin() + pad_header_size;
+        return std::all_of(begin + static_cast<std::ptrdiff_t>(from), begin + static_cast<std::ptrdiff_t>(to),
+                           [](std::byte b) { return b == std::byte{0}; });
+    };
     const std::string socket = directory / "a/keyd.sock";
+    keyd_process daemon(options);
     const auto work = [&]() -> awaitable<void> {
         const auto client = co_await reach(socket);
         if (client == nullptr) co_return;
-        const auto window =
-            co_await client->claim_send(ab, session_id{}, 500'000, 500'000, key_use::bulk, deadline_in_ms(5000));
-        EXPECT_TRUE(window);
+        const auto until = deadline_in_ms(15'000);
+        const auto used = co_await client->claim_send(ab, session_id{}, 100'000, 100'000, key_use::bulk, until);
+        const auto held = co_await client->claim_send(ab, session_id{}, 500'000, 500'000, key_use::bulk, until);
+        EXPECT_TRUE(used && held);
+        const auto released = co_await client->release(ab, (*used)->range(), (*used)->range().end());
+        EXPECT_TRUE(released);
         EXPECT_EQ(daemon.end(SIGTERM), 0);
+        EXPECT_FALSE(std::filesystem::exists(socket));
+        EXPECT_TRUE(is_zero(data(), 4096, 104'096));
+        EXPECT_FALSE(is_zero(data(), 104'096, 104'196));
+        keyd_process next(options);
+        auto status = co_await status_when(*client, [](const auto& s) { return s["windows_reclaimed"] == 1; });
+        EXPECT_EQ(status["windows_reclaimed"], 1);
+        const auto rest = co_await client->release(ab, (*held)->range(), (*held)->range().offset + 50'000);
+        EXPECT_TRUE(rest);
+        status = co_await status_when(*client, [](const auto&) { return true; });
+        EXPECT_EQ(status["streams"][0]["burnt_bytes"], 0);
+        EXPECT_EQ(status["streams"][0]["used_bytes"], 150'000);
+        EXPECT_EQ(next.end(SIGTERM), 0);
+        EXPECT_TRUE(is_zero(data(), 4096, 154'096));
+        EXPECT_FALSE(is_zero(data(), 154'096, 154'196));
     };
     run(work());
-    EXPECT_FALSE(std::filesystem::exists(socket));
-    const auto bytes = read_all(directory / "a/blocks/" + to_text(block.id) + ".pad");
-    ASSERT_EQ(bytes.size(), pad_header_size + block_size);
-    const auto begin = bytes.begin() + pad_header_size + 4096;
-    EXPECT_TRUE(std::all_of(begin, begin + 500'000, [](std::byte b) { return b == std::byte{0}; }));
-    EXPECT_FALSE(std::all_of(begin + 500'000, begin + 500'100, [](std::byte b) { return b == std::byte{0}; }));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What each request does. Handlers run on the core thread; only hand_over and take_random leave it, to copy bytes.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include "fs/base/limits.h"
@@ -9,38 +10,40 @@ namespace warifu {
 
 using namespace keyd_protocol;
 
-bool keyd::must_queue(const stream_name& stream, key_use use) const {
-    return std::ranges::any_of(waiters_,
-                               [&](const auto& other) { return other->stream == stream && other->use <= use; });
-}
-
-std::list<std::shared_ptr<keyd::waiter>>::iterator keyd::enqueue(const stream_name& stream, key_use use) {
-    const auto before = std::ranges::find_if(waiters_, [&](const auto& other) { return other->use > use; });
-    return waiters_.insert(before, std::make_shared<waiter>(waiter{stream, use, event(core_)}));
-}
-
 void keyd::wake_waiters() {
-    for (const auto& one : waiters_) one->ready.set();
+    for (const auto& [stream, waiting] : waiting_)
+        for (const auto& one : waiting.queue.waiting()) waiting.wakers.at(one.id)->set();
 }
 
-/// Attempts until it works, the time is over or the consumer is gone. The most urgent use goes first, then who came
-/// first.
+std::size_t keyd::waiting_claim_count() const {
+    std::size_t count = 0;
+    for (const auto& [stream, waiting] : waiting_) count += waiting.queue.size();
+    return count;
+}
+
+/// Attempts until it works, the time is over or the consumer is gone. Who waits attempts in the order of claim_queue; a
+/// claim that finds nothing for itself does not hold up those behind it.
 template <typename Attempt>
 auto keyd::with_key(client_ptr from, stream_name stream, key_use use, std::uint32_t wait_ms, Attempt attempt)
     -> awaitable<decltype(attempt())> {
     using outcome = decltype(attempt());
     const auto until = deadline_in_ms(wait_ms);
-    if (!must_queue(stream, use)) {
+    if (waiting_.size() > 2 * pad_stream_count_max)  // names that no stream has
+        std::erase_if(waiting_, [](const auto& entry) { return entry.second.queue.empty(); });
+    auto& waiting = waiting_[stream];
+    if (!waiting.queue.must_wait(from->number, use)) {
         outcome first = attempt();
         if (first || first.error().code != errc::no_key || wait_ms == 0) co_return first;
     }
-    if (waiters_.size() >= keyd_waiting_claims_max) co_return outcome(fail(errc::busy, "too many claims wait for key"));
-    const auto place = enqueue(stream, use);
-    const auto mine = *place;
+    if (waiting_claim_count() >= keyd_waiting_claims_max)
+        co_return outcome(fail(errc::busy, "too many claims wait for key"));
+    const auto place = waiting.queue.enter(from->number, use);
+    const auto ready = std::make_shared<event>(core_);
+    waiting.wakers.emplace(place->id, ready);
     outcome last = fail(errc::no_key, "no key came within the time-out");
     for (;;) {
-        const bool woken = co_await mine->ready.wait(until);
-        mine->ready.reset();
+        const bool woken = co_await ready->wait(until);
+        ready->reset();
         if (from->closed || stopping_) {
             last = fail(errc::cancelled, "the consumer is gone");
             break;
@@ -53,20 +56,39 @@ auto keyd::with_key(client_ptr from, stream_name stream, key_use use, std::uint3
             break;
         }
     }
-    waiters_.erase(place);
+    waiting.wakers.erase(place->id);
+    waiting.queue.leave(place);
     co_return last;
 }
 
-void keyd::burn(const stream_name& stream, const pad_range& range) {
-    held_bytes_ -= range.size;
-    const auto burnt = pool_->burn(stream, range);
-    if (!burnt) spdlog::error("keyd {}: {}", options_.site, burnt.error().message());
+std::optional<std::uint64_t> keyd::key_rate(const stream_name& stream) const {
+    std::optional<std::uint64_t> sum;
+    for (const auto& source : sources_)
+        if (const auto rate = source->key_rate(stream)) sum = sum.value_or(0) + *rate;
+    return sum;
+}
+
+void keyd::take(const stream_name& stream, const held_window& window) {
+    held_bytes_ += window.range.size;
+    budgets_[stream].took(window.session, window.range.size);
+}
+
+void keyd::give_back(const stream_name& stream, const held_window& window) {
+    held_bytes_ -= window.range.size;
+    budgets_[stream].gave_back(window.session, window.range.size);
     erase_wanted_.set();
 }
 
+void keyd::burn(const stream_name& stream, const held_window& window) {
+    const auto burnt = pool_->burn(stream, window.range);
+    if (!burnt) spdlog::error("keyd {}: {}", options_.site, burnt.error().message());
+    give_back(stream, window);
+}
+
 /// Copies a window whose mark is durable. It belongs to the consumer once the copy is complete.
-awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, pad_range range) {
-    held_bytes_ += range.size;
+awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, held_window window) {
+    const pad_range range = window.range;
+    take(stream, window);
     const auto place = pool_->place_of(stream, range);
     result<unique_fd> memory = fail(errc::not_found);
     if (place) {
@@ -81,12 +103,12 @@ awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, pad
         spdlog::error("keyd {}: {}", options_.site, memory.error().message());
     }
     if (!memory || from->closed) {
-        burn(stream, range);
+        burn(stream, window);
         co_return failure(memory ? error(errc::cancelled) : memory.error());
     }
-    from->windows.emplace(std::pair(std::move(stream), range.offset), range);
+    from->windows.emplace(window_place(std::move(stream), range.offset), window);
     answer out;
-    out.body = window{range};
+    out.body = keyd_protocol::window{range};
     out.fd = std::move(*memory);
     co_return out;
 }
@@ -95,12 +117,25 @@ awaitable<keyd::answer> keyd::on(client_ptr, greet) {
     co_return answer{greeted{options_.site, pool_->strength()}, {}};
 }
 
+result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
+    if (held_bytes_ + m.size_min > keyd_window_bytes_max) return fail(errc::no_key, "too many windows are out");
+    std::uint64_t want = std::min(m.size_want, keyd_window_bytes_max - held_bytes_);
+    const auto known = budgets_.find(m.stream);
+    window_budget untouched;
+    if (m.use != key_use::control) {
+        auto& budget = known == budgets_.end() ? untouched : known->second;
+        budget.set_rate(key_rate(m.stream));
+        want = budget.grant(m.session, m.size_min, want);
+        if (want == 0) return fail(errc::no_key, "as much is out as a crash may burn");
+    }
+    TRY(const auto range, pool_->claim_send(m.stream, m.session, m.size_min, want, m.use));
+    waiting_[m.stream].queue.served(from->number, m.use, range.size, from->weight);
+    flows_[m.stream].out.add(static_cast<double>(range.size), steady_clock::now());
+    return range;
+}
+
 awaitable<keyd::answer> keyd::on(client_ptr from, claim_send m) {
-    auto attempt = [this, m]() -> result<pad_range> {
-        if (held_bytes_ + m.size_min > keyd_window_bytes_max) return fail(errc::no_key, "too many windows are out");
-        const std::uint64_t want = std::min(m.size_want, keyd_window_bytes_max - held_bytes_);
-        return pool_->claim_send(m.stream, m.session, m.size_min, want, m.use);
-    };
+    auto attempt = [this, from, m] { return claim(from, m); };
     if (m.size_want > pad_window_size_max || m.size_min > m.size_want || m.size_min == 0)
         co_return failure(error(errc::bad_argument, "the window's sizes make no sense"));
     const auto range = co_await with_key(from, m.stream, m.use, m.wait_ms, attempt);
@@ -109,7 +144,8 @@ awaitable<keyd::answer> keyd::on(client_ptr from, claim_send m) {
         const auto back = pool_->release(m.stream, *range, range->offset);
         co_return failure(back ? error(errc::cancelled) : back.error());
     }
-    co_return co_await hand_over(std::move(from), std::move(m.stream), *range);
+    const held_window granted{*range, m.session};
+    co_return co_await hand_over(std::move(from), std::move(m.stream), granted);
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, claim_receive m) {
@@ -118,11 +154,15 @@ awaitable<keyd::answer> keyd::on(client_ptr from, claim_receive m) {
     const auto claimed = pool_->claim_receive(m.stream, m.session, m.range);
     erase_wanted_.set();  // a refused window, or rests of old blocks, may have been burnt
     if (!claimed) co_return failure(claimed.error());
-    co_return co_await hand_over(std::move(from), std::move(m.stream), m.range);
+    const held_window granted{m.range, m.session};
+    flows_[m.stream].out.add(static_cast<double>(m.range.size), steady_clock::now());
+    co_return co_await hand_over(std::move(from), std::move(m.stream), granted);
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, skip_to m) {
+    const std::uint64_t before = pool_->available(m.stream);
     const auto skipped = pool_->skip_to(m.stream, m.offset);
+    if (m.stream.sender == options_.site) count_.skipped_bytes += before - pool_->available(m.stream);
     erase_wanted_.set();
     if (!skipped) co_return failure(skipped.error());
     co_return answer{done{}, {}};
@@ -146,26 +186,28 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_hello m) {
 
 awaitable<keyd::answer> keyd::on(client_ptr, peek_hello m) {
     const auto slot = pool_->peek_hello_slot(m.stream, m.offset);
+    ++count_.hello_looks;
     if (!slot) co_return failure(slot.error());
     co_return answer{hello{slot->offset, slot->key}, {}};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, spend_hello m) {
     const auto spent = pool_->spend_hello_slot(m.stream, m.offset);
+    if (spent) ++count_.hello_verified;
     erase_wanted_.set();
     if (!spent) co_return failure(spent.error());
     co_return answer{done{}, {}};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, release m) {
-    const auto held = from->windows.find(std::pair(m.stream, m.window.offset));
-    if (held == from->windows.end() || held->second != m.window)
+    const auto held = from->windows.find(window_place(m.stream, m.window.offset));
+    if (held == from->windows.end() || held->second.range != m.window)
         co_return failure(error(errc::not_found, "this consumer holds no such window"));
     const auto released = pool_->release(m.stream, m.window, m.used_to);
     if (!released) co_return failure(released.error());
-    held_bytes_ -= m.window.size;
+    give_back(m.stream, held->second);
+    flows_[m.stream].out.add(-static_cast<double>(m.window.end() - m.used_to), steady_clock::now());
     from->windows.erase(held);
-    erase_wanted_.set();
     wake_waiters();
     co_return answer{done{}, {}};
 }
@@ -183,6 +225,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_random m) {
     auto attempt = [this, m] { return pool_->claim_random(m.size, session_id{}); };
     const auto ranges = co_await with_key(std::move(from), own, key_use::interactive, m.wait_ms, attempt);
     if (!ranges) co_return failure(ranges.error());
+    flows_[own].out.add(static_cast<double>(m.size), steady_clock::now());
     std::vector<handover_piece> pieces;
     result<unique_fd> memory = fail(errc::not_found);
     for (const auto& range : *ranges) {
@@ -208,8 +251,36 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_random m) {
     co_return out;
 }
 
+awaitable<keyd::answer> keyd::on(client_ptr from, hold m) {
+    const auto found = unclaimed_.find(window_place(m.stream, m.range.offset));
+    if (found == unclaimed_.end() || found->second.range != m.range || found->second.session != m.session)
+        co_return failure(error(errc::not_found, "no such window waits for its consumer"));
+    from->windows.emplace(found->first, found->second);
+    unclaimed_.erase(found);
+    ++count_.windows_reclaimed;
+    co_return answer{done{}, {}};
+}
+
+awaitable<keyd::answer> keyd::on(client_ptr from, abandon m) {
+    const auto held = from->windows.find(window_place(m.stream, m.range.offset));
+    if (held == from->windows.end() || held->second.range != m.range)
+        co_return failure(error(errc::not_found, "this consumer holds no such window"));
+    burn(m.stream, held->second);
+    from->windows.erase(held);
+    ++count_.windows_abandoned;
+    wake_waiters();
+    co_return answer{done{}, {}};
+}
+
+awaitable<keyd::answer> keyd::on(client_ptr from, weigh m) {
+    if (m.weight == 0 || m.weight > claim_weight_max)
+        co_return failure(error(errc::bad_argument, "a weight is a number from 1 to 1000"));
+    from->weight = m.weight;
+    co_return answer{done{}, {}};
+}
+
 awaitable<keyd::answer> keyd::on(client_ptr, status) {
-    co_return answer{text{status_json()}, {}};
+    co_return answer{text{describe().dump()}, {}};
 }
 
 }  // namespace warifu

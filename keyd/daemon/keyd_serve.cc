@@ -32,6 +32,7 @@ void keyd::accept_one() {
         return;
     }
     auto from = std::make_shared<client>(core_, std::move(fd));
+    from->number = next_consumer_++;
     clients_.insert(from);
     asio::co_spawn(core_, serve(from), [self = shared_from_this(), from](std::exception_ptr thrown) {
         self->drop(from);
@@ -71,14 +72,16 @@ awaitable<void> keyd::answer_one(client_ptr from, keyd_protocol::request message
     if (!sent) drop(from);
 }
 
-/// The consumer is gone: what it held is burnt.
+/// The consumer is gone: what it held is burnt. When it is keyd that goes, consumers keep what they have.
 void keyd::drop(const client_ptr& from) {
     if (from->closed) return;
     const auto keep = from;  // the caller's reference may lie in clients_
     keep->closed = true;
     keep->socket.close();
-    for (const auto& [name, range] : keep->windows) burn(name.first, range);
+    if (!stopping_)
+        for (const auto& [place, window] : keep->windows) burn(place.first, window);
     keep->windows.clear();
+    for (auto& [stream, waiting] : waiting_) waiting.queue.forget(keep->number);
     clients_.erase(keep);
     wake_waiters();
 }

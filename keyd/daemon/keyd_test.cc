@@ -137,6 +137,104 @@ TEST_F(keyd_test, random_bytes_come_once) {
     });
 }
 
+TEST_F(keyd_test, the_random_pool_is_filled_by_demand) {
+    auto with = options("a");
+    with.random = random_options{};
+    with.random->device = "/dev/urandom";
+    with.random->strength = claim::simulated;
+    with.random->target = 512U << 10U;
+    with.random->block_size = 128U << 10U;
+    const auto a = start(with);
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        std::set<byte_vector> seen;
+        for (int i = 0; i < 10; ++i) {  // more than the target
+            const auto bytes = co_await client->take_random(200'000, soon(15'000));
+            EXPECT_TRUE(bytes) << bytes.error().message();
+            if (bytes) EXPECT_TRUE(seen.insert(*bytes).second);
+        }
+        auto status = co_await status_of(*client);
+        EXPECT_EQ(status["random_source"]["error"], "");
+        EXPECT_EQ(status["streams"][0]["direction"], "random");
+        EXPECT_EQ(status["streams"][0]["claim"], "simulated");
+        EXPECT_LE(status["streams"][0]["available_bytes"].get<std::uint64_t>(), (512U + 128U) << 10U);
+        const auto stock = co_await client->available("b");
+        EXPECT_TRUE(stock);
+        EXPECT_EQ(client->strength(), claim::simulated);
+        co_await a->stop();
+    });
+}
+
+TEST_F(keyd_test, a_random_source_that_fails_its_tests_is_an_alarm_and_brings_nothing) {
+    write_all(directory / "stuck", byte_vector(1U << 20U, std::byte{0x55}));
+    auto with = options("a");
+    with.random = random_options{};
+    with.random->device = directory / "stuck";
+    with.random->strength = claim::information_theoretic;
+    with.random->retry_ms = 1;
+    const auto a = start(with);
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        auto status = co_await status_of(*client);
+        for (int i = 0; i < 2000 && status["failures"]["health_tests"] != 3; ++i) {
+            co_await sleep_for(std::chrono::milliseconds(5));
+            status = co_await status_of(*client);
+        }
+        EXPECT_EQ(status["failures"]["health_tests"], 3);
+        const std::string error = status["random_source"]["error"];
+        EXPECT_NE(error.find("repetition count test failed: stopped"), std::string::npos) << error;
+        EXPECT_NE(status["alarms"].dump().find("random source"), std::string::npos);
+        EXPECT_EQ(status["streams"].size(), 0U);
+        co_await a->stop();
+    });
+}
+
+/// What an HTTP client gets from the port: the whole response.
+awaitable<std::string> fetch(std::uint16_t port, std::string request) {
+    asio::ip::tcp::socket socket(co_await asio::this_coro::executor);
+    const asio::ip::tcp::endpoint where(asio::ip::address_v4::loopback(), port);
+    (void)co_await socket.async_connect(where, use_values);
+    (void)co_await asio::async_write(socket, asio::buffer(request), use_values);
+    std::string response;
+    for (;;) {
+        std::array<char, 4096> piece{};
+        const auto [ec, size] = co_await socket.async_read_some(asio::buffer(piece), use_values);
+        if (ec) break;
+        response.append(piece.data(), size);
+    }
+    co_return response;
+}
+
+TEST_F(keyd_test, metrics_are_served_on_loopback) {
+    auto with = options("a");
+    with.metrics = "127.0.0.1:0";
+    const auto a = start(with);
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    auto taken = options("b");
+    taken.metrics = "127.0.0.1:" + std::to_string(a->metrics_port());
+    EXPECT_EQ(keyd::start(core.get_executor(), taken).error().code, errc::busy);
+    taken.metrics = "nowhere";
+    EXPECT_EQ(keyd::start(core.get_executor(), taken).error().code, errc::bad_argument);
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        const auto held = co_await client->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+        EXPECT_TRUE(held);
+        auto response = co_await fetch(a->metrics_port(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        EXPECT_TRUE(response.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text")) << response;
+        EXPECT_NE(response.find("warifu_keyd_stream_held_bytes{from=\"a\",to=\"b\",direction=\"out\"} 1000\n"),
+                  std::string::npos)
+            << response;
+        EXPECT_TRUE(response.ends_with("# EOF\n"));
+        response = co_await fetch(a->metrics_port(), "GET / HTTP/1.1\r\n\r\n");
+        EXPECT_TRUE(response.starts_with("HTTP/1.1 404 "));
+        response = co_await fetch(a->metrics_port(), "POST /metrics HTTP/1.1\r\n\r\n");
+        EXPECT_TRUE(response.starts_with("HTTP/1.1 405 "));
+        response = co_await fetch(a->metrics_port(), std::string(10'000, 'x'));
+        EXPECT_TRUE(response.empty() || response.starts_with("HTTP/1.1 405 "));
+        co_await a->stop();
+    });
+}
+
 TEST_F(keyd_test, a_consumer_that_goes_away_burns_its_windows) {
     const auto a = start("a");
     write_block(make_block(ab, 0, block_size), {incoming("a")});
@@ -189,24 +287,139 @@ TEST_F(keyd_test, claims_wait_for_key_and_control_goes_first) {
     });
 }
 
-TEST_F(keyd_test, windows_outlive_keyd_and_the_client_comes_back) {
+TEST_F(keyd_test, windows_outlive_keyd_and_their_consumer_comes_back_for_them) {
     auto a = start("a");
     write_block(make_block(ab, 0, block_size), {incoming("a")});
     run([&]() -> awaitable<void> {
         const auto client = co_await client_of("a");
         const auto held = co_await client->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
-        EXPECT_TRUE(held);
+        const auto other = co_await client->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+        EXPECT_TRUE(held && other);
         const byte_vector before((*held)->bytes().begin(), (*held)->bytes().end());
         co_await a->stop();
         a.reset();
         const auto down = co_await client->claim_send(ab, session_id{}, 1, 1, key_use::bulk, soon());
         EXPECT_EQ(down.error().code, errc::unreachable);
+        const auto late = co_await client->release(ab, (*other)->range(), (*other)->range().offset + 10);
+        EXPECT_EQ(late.error().code, errc::unreachable);
         a = start("a");
         EXPECT_TRUE(std::ranges::equal((*held)->bytes(), before));
-        const auto unknown = co_await client->release(ab, (*held)->range(), (*held)->range().offset);
-        EXPECT_EQ(unknown.error().code, errc::not_found) << "burnt when keyd stopped";
-        const auto fresh = co_await client->claim_send(ab, session_id{}, 1, 1, key_use::bulk, soon());
-        EXPECT_EQ((*fresh)->range().offset, 5096U);
+        const auto released = co_await client->release(ab, (*held)->range(), (*held)->range().offset + 100);
+        EXPECT_TRUE(released) << "the window came through the restart";
+        const auto status = co_await status_of(*client);
+        EXPECT_EQ(status["windows_reclaimed"], 2);
+        EXPECT_EQ(status["streams"][0]["used_bytes"], 110) << "the release that found nobody was repeated";
+        EXPECT_EQ(status["streams"][0]["burnt_bytes"], 0);
+        EXPECT_EQ(status["held_bytes"], 0);
+        co_await a->stop();
+    });
+}
+
+TEST_F(keyd_test, windows_whose_consumer_does_not_come_back_are_burnt) {
+    auto with = options("a");
+    with.reclaim_ms = 50;
+    auto a = start(with);
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        {
+            const auto client = co_await client_of("a");
+            const auto held = co_await client->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+            EXPECT_TRUE(held);
+            co_await a->stop();
+            a.reset();
+        }
+        a = start(with);
+        const auto watcher = co_await client_of("a");
+        auto status = co_await status_of(*watcher);
+        for (int i = 0; i < 2000 && status["streams"][0]["burnt_bytes"] != 1000; ++i) {
+            co_await sleep_for(std::chrono::milliseconds(5));
+            status = co_await status_of(*watcher);
+        }
+        EXPECT_EQ(status["streams"][0]["burnt_bytes"], 1000);
+        EXPECT_EQ(status["held_bytes"], 0);
+        co_await a->stop();
+    });
+}
+
+TEST_F(keyd_test, a_window_that_is_dropped_without_a_word_is_burnt) {
+    const auto a = start("a");
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        {
+            const auto lost = co_await client->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+            EXPECT_TRUE(lost);
+        }
+        const auto kept = co_await client->claim_send(ab, session_id{}, 500, 500, key_use::bulk, soon());
+        auto status = co_await status_of(*client);
+        for (int i = 0; i < 2000 && status["streams"][0]["burnt_bytes"] != 1000; ++i) {
+            co_await sleep_for(std::chrono::milliseconds(10));
+            status = co_await status_of(*client);
+        }
+        EXPECT_EQ(status["streams"][0]["burnt_bytes"], 1000);
+        EXPECT_EQ(status["held_bytes"], 500);
+        const auto released = co_await client->release(ab, (*kept)->range(), (*kept)->range().offset);
+        EXPECT_TRUE(released);
+        co_await a->stop();
+    });
+}
+
+TEST_F(keyd_test, bulk_pauses_before_interactive_and_that_before_control) {
+    auto with = options("a");
+    with.control_reserve = 200'000;
+    const auto a = start(with);
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        const auto all = [&](key_use use) -> awaitable<std::uint64_t> {
+            std::uint64_t sum = 0;
+            for (;;) {
+                const std::uint32_t wait_ms = sum == 0 ? 2000 : 0;  // the block is on its way
+                const auto got = co_await client->claim_send(ab, session_id{}, 1, block_size, use, soon(wait_ms));
+                if (!got) co_return sum;
+                sum += (*got)->range().size;
+            }
+        };
+        const auto bulk = co_await all(key_use::bulk);
+        const auto interactive = co_await all(key_use::interactive);
+        const auto control = co_await all(key_use::control);
+        EXPECT_EQ(bulk, block_size - 4096 - 400'000);
+        EXPECT_EQ(interactive, 200'000);
+        EXPECT_EQ(control, 200'000);
+        co_await a->stop();
+    });
+}
+
+/// A source that brings nothing and says how fast.
+struct slow_source final : pad_source {
+    result<std::optional<delivery>> next() override { return std::nullopt; }
+    result<void> consumed(const block_id&) override { return {}; }
+    result<void> refused(const block_id&) override { return {}; }
+    void postpone() override {}
+    std::optional<std::uint64_t> key_rate(const stream_name& stream) const override {
+        return stream == ab ? std::optional<std::uint64_t>(100'000) : std::nullopt;
+    }
+};
+
+TEST_F(keyd_test, a_crash_burns_two_seconds_of_a_stream_whose_rate_is_known) {
+    const auto a = start("a");
+    a->add_source(std::make_unique<slow_source>());
+    write_block(make_block(ab, 0, 16U << 20U), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        std::vector<std::unique_ptr<pad_window>> held;
+        std::uint64_t sum = 0;
+        for (std::uint8_t i = 0; i < 40; ++i) {
+            session_id session;
+            session.bytes[0] = std::byte{i};
+            auto got = co_await client->claim_send(ab, session, 65'536, 65'536, key_use::bulk, soon(i == 0 ? 5000 : 0));
+            if (!got) continue;
+            sum += (*got)->range().size;
+            held.push_back(std::move(*got));
+        }
+        EXPECT_EQ(sum, held_window_bytes_min + 65'536) << "the bound, and one session may go beyond it";
+        const auto urgent = co_await client->claim_send(ab, session_id{}, 65'536, 65'536, key_use::control, soon());
+        EXPECT_TRUE(urgent);
         co_await a->stop();
     });
 }

@@ -158,11 +158,12 @@ result<void> pool::compact_when_due() {
     return {};
 }
 
-/// What was out when the last keyd ended is burnt; files and ledger are made to agree; what is spent gets erased.
+/// What was out when the last keyd ended is burnt, unless its holder may still live; files and ledger are made to
+/// agree; what is spent gets erased.
 result<void> pool::recover() {
     const auto& streams = state_.streams();
     for (std::uint16_t i = 0; i < streams.size(); ++i) {
-        while (!streams[i].open.empty()) {
+        while (!streams[i].open.empty() && !(options_.keep_windows && !streams[i].is_random())) {
             const auto window = streams[i].open.begin()->second;
             TRY_VOID(record(window_closed{i, window.range, window.range.end(), true}));
         }

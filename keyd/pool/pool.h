@@ -27,7 +27,9 @@ struct pool_options {
     std::string site;
     std::vector<std::string> peers;             // sites with a link to this one; empty: any
     std::uint64_t control_reserve = 1U << 20U;  // bytes of each outbound stream that only key_use::control may take
+    std::uint64_t bulk_reserve = 0;             // more bytes that bulk leaves to interactive use
     std::uint64_t compact_above = ledger_size_before_compaction_min;  // bytes of the ledger
+    bool keep_windows = false;  // pad windows that were out stay so when the pool opens, until the owner burns them
 };
 
 /// Where bytes lie.
