@@ -19,6 +19,7 @@ MNT=$DIR/mnt
 if [ -w /dev/shm ]; then PADS=$(mktemp -d /dev/shm/warifu-e2e-pads-XXXXXX); else PADS=$WORK/pads; mkdir "$PADS"; fi
 STORE_SIZE=${STORE_SIZE:-1G}
 PAD_SIZE=${PAD_SIZE:-256M}
+KEY_SOURCE=${KEY_SOURCE:-dealer}  # pad files cost a busy machine less than KMEs
 
 skip() {
     echo "SKIP: $*"
@@ -95,7 +96,8 @@ pass() {
 }
 
 up() {
-    "$WARIFU" up "$DIR" --store-size "$STORE_SIZE" --pads "$PAD_SIZE" --pad-dir "$PADS" "$@" || fail "up"
+    "$WARIFU" up "$DIR" --store-size "$STORE_SIZE" --pads "$PAD_SIZE" --pad-dir "$PADS" \
+        --key-source "$KEY_SOURCE" "$@" || fail "up"
 }
 remount() {
     "$WARIFU" umount "$DIR" || fail "umount"

@@ -33,6 +33,7 @@ void add_site_commands(cli& c);     // site init|stop|start|wipe
 void add_volume_commands(cli& c);   // volume create
 void add_access_commands(cli& c);   // access grant|revoke|list
 void add_key_commands(cli& c);      // key status|import|deal|audit
+void add_link_commands(cli& c);     // link enrol|import
 void add_restore_command(cli& c);
 void add_bench_command(cli& c);
 

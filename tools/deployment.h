@@ -3,7 +3,8 @@
 //
 //   DIR/mnt/                          the mount
 //   DIR/sites/siteX/{store,pads/,site.json,access.json,log}
-//   DIR/run/{volume.json,deployment.json,mount.pid,mount.sock,siteX.keyd.pid,siteX.server.pid,dealer.pid,...}
+//   DIR/run/{volume.json,deployment.json,mount.pid,mount.sock,siteX.keyd.pid,siteX.server.pid,kme-sim.pid,...}
+//   DIR/kme/                          the simulated QKD network: certificates, kme-sim.json
 //
 // Sockets lie in DIR/run unless its path is too long for a Unix socket (107 bytes): then in a directory of the user's
 // run-time directory (/run/user/UID) or the system's temporary folder, named after a hash of DIR.
@@ -36,6 +37,8 @@ class deployment_layout {
     }
     std::filesystem::path mount_pid() const { return run() / "mount.pid"; }
     std::filesystem::path dealer_pid() const { return run() / "dealer.pid"; }
+    std::filesystem::path kme_sim_pid() const { return run() / "kme-sim.pid"; }
+    std::filesystem::path key_network() const { return root_ / "kme"; }
     std::filesystem::path volume_file() const { return run() / "volume.json"; }
     std::filesystem::path deployment_file() const { return run() / "deployment.json"; }
     std::filesystem::path lock_file() const { return run() / "lock"; }

@@ -5,6 +5,7 @@
 
 #include "fs/config/config.h"
 #include "keyd/daemon/keyd.h"
+#include "keyd/etsi014/etsi014_client.h"
 #include "tools/daemon.h"
 #include "tools/exit_code.h"
 
@@ -16,6 +17,27 @@ result<gid_t> group_id(const std::string& name) {
     const auto* found = ::getgrnam(name.c_str());
     if (found == nullptr) return fail(errc::not_found, "$.keyd.group: there is no group " + name);
     return found->gr_gid;
+}
+
+keyd_link link_of(const site_config& site, const link_config& link) {
+    keyd_link out;
+    out.peer = link.peer;
+    out.control = link.control;
+    out.strength = link.kme->strength;
+    out.stock = site.keyd.stock;
+    out.key_size = link.kme->key_size;
+    etsi014_options options;
+    options.urls = link.kme->urls;
+    options.ca_file = link.kme->ca;
+    options.certificate_file = link.kme->certificate;
+    options.key_file = link.kme->key;
+    options.own_sae = link.kme->own_sae;
+    options.peer_sae = link.kme->peer_sae;
+    out.connect_kme = [options](asio::any_io_executor core) -> result<std::shared_ptr<key_delivery>> {
+        TRY(auto client, etsi014_client::create(std::move(core), options));
+        return std::shared_ptr<key_delivery>(std::move(client));
+    };
+    return out;
 }
 
 result<int> run(const std::filesystem::path& config, const std::string& metrics, const daemon_options& daemon,
@@ -38,7 +60,11 @@ result<int> run(const std::filesystem::path& config, const std::string& metrics,
         options.random->min_entropy = site.keyd.random->entropy_bits;
         options.random->target = site.keyd.random->target;
     }
-    for (const auto& link : site.links) options.peers.push_back(link.peer);
+    options.listen = site.keyd.listen;
+    for (const auto& link : site.links) {
+        options.peers.push_back(link.peer);
+        if (link.kme) options.links.push_back(link_of(site, link));
+    }
     auto ended = run_keyd(options, [&ready] { ready.ready(); });
     forget_daemon(daemon);
     if (!ended) return fail(std::move(ended).error());

@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
     warifu::add_volume_commands(c);
     warifu::add_access_commands(c);
     warifu::add_key_commands(c);
+    warifu::add_link_commands(c);
     warifu::add_bench_command(c);
     warifu::add_keyd_command(c);
     warifu::add_share_server_command(c);

@@ -17,6 +17,8 @@ path_fs::path pid_file_of(const deployment_layout& layout, std::string_view site
             return layout.server_pid(site);
         case deployment_part::dealer:
             return layout.dealer_pid();
+        case deployment_part::kme_sim:
+            return layout.kme_sim_pid();
     }
     return {};
 }
@@ -80,6 +82,8 @@ std::string_view to_string(deployment_part part) {
             return "share server";
         case deployment_part::dealer:
             return "dealer";
+        case deployment_part::kme_sim:
+            return "QKD network";
     }
     return "part";
 }
@@ -92,12 +96,16 @@ result<bool> start_part(const deployment_layout& layout, const site_config& site
     return start(layout, site.name, part, std::move(request));
 }
 
-result<bool> start_dealer(const deployment_layout& layout) {
+result<bool> start_key_source(const deployment_layout& layout, deployment_part part) {
+    const bool simulated = part == deployment_part::kme_sim;
     spawn_request request;
-    request.label = "the dealer";
-    request.log = layout.run() / "dealer.log";
-    request.arguments = {"dealer", layout.root().string()};
-    return start(layout, "", deployment_part::dealer, std::move(request));
+    request.label = fmt::format("the {}", to_string(part));
+    request.log = layout.run() / (simulated ? "kme-sim.log" : "dealer.log");
+    if (simulated)
+        request.arguments = {"kme-sim", (layout.key_network() / "kme-sim.json").string()};
+    else
+        request.arguments = {"dealer", layout.root().string()};
+    return start(layout, "", part, std::move(request));
 }
 
 result<bool> stop_part(const deployment_layout& layout, std::string_view site, deployment_part part,

@@ -17,13 +17,13 @@ result<void> make_site(const site_config& site, const std::filesystem::path& fil
 /// Formats the store again: a fresh incarnation without any share.
 result<void> wipe_store(const site_config& site);
 
-enum class deployment_part : std::uint8_t { keyd, server, dealer };
+enum class deployment_part : std::uint8_t { keyd, server, dealer, kme_sim };
 std::string_view to_string(deployment_part part);
 
 /// Starts the part if it does not run. Returns whether it was started now.
 result<bool> start_part(const deployment_layout& layout, const site_config& site, deployment_part part);
-/// The dealer serves all sites: `site` is not used for it.
-result<bool> start_dealer(const deployment_layout& layout);
+/// What serves all sites with key, dealer or simulated KMEs; `site` is not used for these.
+result<bool> start_key_source(const deployment_layout& layout, deployment_part part);
 /// SIGTERM; SIGKILL after `patience` (the part loses nothing by it: what counts is durable). Returns whether it ran.
 result<bool> stop_part(const deployment_layout& layout, std::string_view site, deployment_part part,
                        std::chrono::seconds patience);

@@ -50,7 +50,11 @@ class reporter {
                         {"pid", or_null(mount_, "pid")},           {"upload", or_null(mount_, "upload")},
                         {"requests", or_null(mount_, "requests")}, {"counters", or_null(mount_, "counters")},
                         {"pads", or_null(mount_, "links")}};
-        if (place_.layout) out["dealer"] = part_runs(*place_.layout, "", deployment_part::dealer) ? "up" : "down";
+        if (place_.layout) {
+            for (const auto part : {deployment_part::dealer, deployment_part::kme_sim})
+                out[part == deployment_part::dealer ? "dealer" : "kme_sim"] =
+                    part_runs(*place_.layout, "", part) ? "up" : "down";
+        }
         const bool all_up = std::ranges::all_of(out["sites"], [](const ordered_json& site) {
             return site["state"] == "up" && (site["keyd"].is_null() || site["keyd"] == "up");
         });

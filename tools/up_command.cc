@@ -11,6 +11,7 @@
 #include "tools/core_thread.h"
 #include "tools/deployment.h"
 #include "tools/exit_code.h"
+#include "tools/key_network.h"
 #include "tools/key_stock.h"
 #include "tools/mount_command.h"
 #include "tools/progress.h"
@@ -28,6 +29,7 @@ constexpr std::uint64_t pads_default = 1280ULL << 20U;  // a first gigabyte out 
 constexpr std::uint64_t pads_least = 16ULL << 20U;
 constexpr std::uint64_t usable_pads = 64ULL << 20U;
 constexpr std::uint64_t control_reserve = 1ULL << 20U;
+constexpr auto key_sources = {deployment_part::kme_sim, deployment_part::dealer};
 constexpr auto patience = std::chrono::seconds(10);
 constexpr auto pads_timeout = std::chrono::minutes(5);
 
@@ -38,6 +40,7 @@ struct up_arguments {
     std::uint64_t pads = 0;        // 0: default
     path_fs::path pad_directory;   // empty: below each site
     std::uint64_t link_rate = 0;
+    bool simulated_kmes = true;  // key from simulated KMEs; false: from the dealer
     bool changes_existing = false;  // options that only count for a new deployment were given
 };
 
@@ -127,7 +130,9 @@ result<deployment> make_deployment(const deployment_layout& layout, const up_arg
     deployment made{layout, {}, {}, {}};
     TRY(made.settings.pads_target, pads_target(given, pads_at));
     made.settings.link_rate = given.link_rate;
+    made.settings.simulated_kmes = given.simulated_kmes;
     TRY(made.sites, plan_sites(layout, given));
+    if (given.simulated_kmes) TRY_VOID(plan_key_network(layout, made.sites, made.settings.pads_target));
     made.volume.id = random_uuid<volume_id>();
     made.volume.name = layout.root().filename().string().substr(0, 255);
     made.volume.threshold = given.scheme.threshold;
@@ -146,6 +151,7 @@ result<deployment> make_deployment(const deployment_layout& layout, const up_arg
             path_fs::create_directory_symlink(site.keyd.pads, layout.pads(site.name), ec);
         }
     }
+    if (given.simulated_kmes) TRY_VOID(make_key_network(layout, made.sites, given.link_rate));
     TRY_VOID(save(made.volume, layout.volume_file()));
     return made;
 }
@@ -168,9 +174,10 @@ class starter {
 
   private:
     result<void> start_each() {
+        const auto source = where_.settings.simulated_kmes ? deployment_part::kme_sim : deployment_part::dealer;
+        TRY(const bool now, start_key_source(where_.layout, source));
+        if (now) started_.emplace_back("", source);
         for (const auto& site : where_.sites) TRY_VOID(start(site, deployment_part::keyd));
-        TRY(const bool dealer, start_dealer(where_.layout));
-        if (dealer) started_.emplace_back("", deployment_part::dealer);
         for (const auto& site : where_.sites) TRY_VOID(start(site, deployment_part::server));
         return {};
     }
@@ -186,7 +193,8 @@ class starter {
 
 /// Waits until every link has enough pad for a start. Both ends must have it.
 result<void> wait_for_pads(const deployment& where, core_thread& core) {
-    const std::uint64_t wanted = std::min(where.settings.pads_target, usable_pads);
+    // Below the mark from which a stock counts as full enough not to be filled (keyd/link/demand.h).
+    const std::uint64_t wanted = std::min(where.settings.pads_target / 2, usable_pads);
     const deadline until = steady_clock::now() + pads_timeout;
     progress bar("key for the links", wanted);
     while (true) {
@@ -195,8 +203,9 @@ result<void> wait_for_pads(const deployment& where, core_thread& core) {
         for (const auto& link : links) least = std::min(least, link.available);
         if (least >= wanted) return {};
         if (steady_clock::now() > until)
-            return fail(errc::no_key, fmt::format("no usable pads after {} min: see {}", pads_timeout.count(),
-                                                  (where.layout.run() / "dealer.log").string()));
+            return fail(errc::no_key, fmt::format("no usable key after {} min: see {} and {}", pads_timeout.count(),
+                                                  (where.layout.run() / "*.log").string(),
+                                                  (where.layout.root() / "sites/*/log").string()));
         bar.update(least);
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
@@ -216,7 +225,7 @@ result<deployment> open_or_make(const deployment_layout& layout, const up_argume
         for (const auto& name : site_names(site_count_max))
             for (const auto part : {deployment_part::server, deployment_part::keyd})
                 TRY_VOID(stop_part(layout, name, part, patience));
-        TRY_VOID(stop_part(layout, "", deployment_part::dealer, patience));
+        for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, patience));
     }
     return make_deployment(layout, given);
 }
@@ -237,7 +246,8 @@ result<int> up(const up_arguments& given) {
     if (existed && where.settings.complete && given.changes_existing)
         fmt::print(
             stderr,
-            "warifu up: {} exists: --scheme, --store-size, --pads, --pad-dir and --link-rate are as it was made\n",
+            "warifu up: {} exists: --scheme, --store-size, --pads, --pad-dir, --link-rate, --key-source are as it was "
+            "made\n",
             layout.root().string());
     for (const auto& site : where.sites) TRY_VOID(make_socket_directory(site.keyd.socket.parent_path()));
     starter processes(where);
@@ -275,7 +285,7 @@ result<int> down(const path_fs::path& directory, bool force, std::chrono::second
     if (path_fs::exists(layout.volume_file(), ec)) TRY_VOID(unmount(mount));
     for (const auto part : {deployment_part::server, deployment_part::keyd})
         for (const auto& name : names) TRY_VOID(stop_part(layout, name, part, patience));
-    TRY_VOID(stop_part(layout, "", deployment_part::dealer, patience));
+    for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, patience));
     fmt::print("{}: everything is down\n", layout.root().string());
     return exit_ok;
 }
@@ -289,7 +299,7 @@ void add_up(cli& c) {
                      "On an existing deployment it starts what is down; nothing is lost or changed.");
     struct texts {
         up_arguments up;
-        std::string scheme = "2,3", store_size, pads, link_rate;
+        std::string scheme = "2,3", store_size, pads, link_rate, key_source = "kme";
     };
     const auto given = std::make_shared<texts>();
     command->add_option("DIR", given->up.directory, "directory of the deployment; made when it is missing")->required();
@@ -301,6 +311,11 @@ void add_up(cli& c) {
                             "unspent key per link and direction that is kept up (default: for a first gigabyte)"),
         command->add_option("--pad-dir", given->up.pad_directory, "keep all sites' key here, such as a tmpfs"),
         command->add_option("--link-rate", given->link_rate, "key bits per second and direction (default: no limit)"),
+        command
+            ->add_option("--key-source", given->key_source,
+                         "kme: simulated KMEs that serve ETSI GS QKD 014; dealer: pad files, the fastest")
+            ->check(CLI::IsMember({"kme", "dealer"}))
+            ->capture_default_str(),
     };
     c.run(command, [given, for_new]() -> result<int> {
         TRY(given->up.scheme, parse_scheme(given->scheme));
@@ -313,6 +328,7 @@ void add_up(cli& c) {
         if (!given->link_rate.empty()) {
             TRY(given->up.link_rate, parse_bit_rate(given->link_rate));
         }
+        given->up.simulated_kmes = given->key_source == "kme";
         given->up.changes_existing =
             std::ranges::any_of(for_new, [](const CLI::Option* option) { return option->count() > 0; });
         return up(given->up);

@@ -110,11 +110,17 @@ result<keyd_config> take_keyd_extras(const json_node& node, const path_fs::path&
         TRY(const auto random, node.member("random"));
         TRY(keyd.random, take_random_source(random, file));
     }
+    if (node.has("listen")) {
+        TRY(keyd.listen, take_endpoint(node, "listen"));
+    }
+    if (node.has("stock")) {
+        TRY(keyd.stock, node.number_member("stock", 1ULL << 18U, 1ULL << 46U));
+    }
     return keyd;
 }
 
 result<keyd_config> take_keyd(const json_node& node, const path_fs::path& file) {
-    TRY_VOID(node.only_keys({"group", "metrics", "random", "socket", "pads", "reserve"}));
+    TRY_VOID(node.only_keys({"group", "listen", "metrics", "pads", "random", "reserve", "socket", "stock"}));
     TRY(keyd_config keyd, take_keyd_extras(node, file));
     TRY(keyd.socket, take_path(node, "socket", file));
     TRY(keyd.pads, take_path(node, "pads", file));
@@ -133,11 +139,57 @@ result<server_config> take_server(const json_node& node, const path_fs::path& fi
     return server;
 }
 
-result<std::vector<link_config>> take_links(const json_node& node, const std::string& own_name) {
+result<claim> take_kme_claim(const json_node& node) {
+    TRY(const auto child, node.member("claim"));
+    TRY(const auto word, child.text(config_text_size_max));
+    for (const claim one : {claim::simulated, claim::information_theoretic})
+        if (word == to_string(one)) return one;
+    return fail(child.complaint("expected simulated or information-theoretic"));
+}
+
+result<kme_config> take_kme(const json_node& node, const path_fs::path& file) {
+    TRY_VOID(node.only_keys({"urls", "ca", "certificate", "key", "own_sae", "peer_sae", "claim", "key_size"}));
+    kme_config kme;
+    TRY(const auto list, node.member("urls"));
+    TRY(const auto urls, list.elements(kme_url_count_max));
+    if (urls.empty()) return fail(list.complaint("at least one URL is needed"));
+    for (const auto& element : urls) {
+        TRY(auto url, element.text(config_text_size_max));
+        if (!url.starts_with("https://") || url.size() == std::string_view("https://").size())
+            return fail(element.complaint("expected https://HOST[:PORT][/PREFIX]"));
+        kme.urls.push_back(std::move(url));
+    }
+    TRY(kme.ca, take_path(node, "ca", file));
+    TRY(kme.certificate, take_path(node, "certificate", file));
+    TRY(kme.key, take_path(node, "key", file));
+    TRY(kme.own_sae, node.text_member("own_sae", 255));
+    TRY(kme.peer_sae, node.text_member("peer_sae", 255));
+    if (kme.own_sae == kme.peer_sae) return fail(node.complaint("own_sae and peer_sae are the same"));
+    TRY(kme.strength, take_kme_claim(node));
+    if (node.has("key_size")) {
+        TRY(kme.key_size, node.number_member("key_size", 0, kme_key_size_max));
+    }
+    return kme;
+}
+
+/// A link with a KME needs a way between the keyds: the site whose name sorts first calls the other.
+result<void> check_control(const json_node& root, const site_config& config) {
+    for (const auto& link : config.links) {
+        if (!link.kme) continue;
+        if (config.name < link.peer && !link.control)
+            return fail(root.complaint(fmt::format("the link to {} has a KME: it needs links[].control", link.peer)));
+        if (link.peer < config.name && !config.keyd.listen)
+            return fail(root.complaint(fmt::format("the link to {} has a KME: keyd.listen is needed", link.peer)));
+    }
+    return {};
+}
+
+result<std::vector<link_config>> take_links(const json_node& node, const std::string& own_name,
+                                            const path_fs::path& file) {
     TRY(const auto elements, node.elements(site_count_max - 1));
     std::vector<link_config> links;
     for (const auto& element : elements) {
-        TRY_VOID(element.only_keys({"peer", "address"}));
+        TRY_VOID(element.only_keys({"peer", "address", "control", "kme"}));
         link_config link;
         TRY(const auto peer, element.member("peer"));
         TRY(link.peer, take_site_name(peer));
@@ -145,6 +197,13 @@ result<std::vector<link_config>> take_links(const json_node& node, const std::st
         if (std::ranges::find(links, link.peer, &link_config::peer) != links.end())
             return fail(peer.complaint("this peer stands twice"));
         TRY(link.address, take_endpoint(element, "address"));
+        if (element.has("control")) {
+            TRY(link.control, take_endpoint(element, "control"));
+        }
+        if (element.has("kme")) {
+            TRY(const auto kme, element.member("kme"));
+            TRY(link.kme, take_kme(kme, file));
+        }
         links.push_back(std::move(link));
     }
     return links;
@@ -256,7 +315,8 @@ result<site_config> parse_site_config(std::string_view text, const path_fs::path
     TRY(const auto server, root.member("server"));
     TRY(config.server, take_server(server, file));
     TRY(const auto links, root.member("links"));
-    TRY(config.links, take_links(links, config.name));
+    TRY(config.links, take_links(links, config.name, file));
+    TRY_VOID(check_control(root, config));
     return config;
 }
 
@@ -313,11 +373,19 @@ result<access_config> parse_access_config(std::string_view text, const path_fs::
 result<deployment_config> parse_deployment_config(std::string_view text, const path_fs::path& file) {
     TRY(const auto document, parse_json(text, file.string()));
     const json_node root(document, file.string());
-    TRY_VOID(root.only_keys({"version", "pads_target", "link_rate", "complete"}));
+    TRY_VOID(root.only_keys({"version", "pads_target", "link_rate", "key_source", "complete"}));
     TRY_VOID(check_version(root));
     deployment_config config;
     TRY(config.pads_target, root.number_member("pads_target", 0, 1ULL << 50U));
     TRY(config.link_rate, root.number_member("link_rate", 0, 1ULL << 50U));
+    if (root.has("key_source")) {  // deployments of earlier versions have a dealer
+        TRY(const auto source, root.text_member("key_source", config_text_size_max));
+        if (source != "kme" && source != "dealer") {
+            TRY(const auto node, root.member("key_source"));
+            return fail(node.complaint("expected kme or dealer"));
+        }
+        config.simulated_kmes = source == "kme";
+    }
     TRY(const auto complete, root.member("complete"));
     TRY(config.complete, complete.boolean());
     return config;
@@ -356,6 +424,24 @@ ordered_json keyd_document(const keyd_config& keyd, const path_fs::path& file) {
                          {"claim", std::string(to_string(keyd.random->strength))},
                          {"entropy_bits", keyd.random->entropy_bits},
                          {"target", keyd.random->target}};
+    if (keyd.listen) out["listen"] = to_text(*keyd.listen);
+    if (keyd.stock != keyd_config{}.stock) out["stock"] = keyd.stock;
+    return out;
+}
+
+ordered_json link_document(const link_config& link, const path_fs::path& file) {
+    ordered_json out{{"peer", link.peer}, {"address", to_text(link.address)}};
+    if (link.control) out["control"] = to_text(*link.control);
+    if (!link.kme) return out;
+    const auto& kme = *link.kme;
+    out["kme"] = {{"urls", kme.urls},
+                  {"ca", written_path(kme.ca, file)},
+                  {"certificate", written_path(kme.certificate, file)},
+                  {"key", written_path(kme.key, file)},
+                  {"own_sae", kme.own_sae},
+                  {"peer_sae", kme.peer_sae},
+                  {"claim", std::string(to_string(kme.strength))}};
+    if (kme.key_size != 0) out["kme"]["key_size"] = kme.key_size;
     return out;
 }
 
@@ -363,12 +449,11 @@ ordered_json keyd_document(const keyd_config& keyd, const path_fs::path& file) {
 
 std::string to_json_text(const site_config& config, const path_fs::path& file) {
     ordered_json links = ordered_json::array();
-    for (const auto& link : config.links) links.push_back({{"peer", link.peer}, {"address", to_text(link.address)}});
+    for (const auto& link : config.links) links.push_back(link_document(link, file));
     return dump({
         {"version", version_current},
         {"name", config.name},
-        {"keyd",
-         keyd_document(config.keyd, file)},
+        {"keyd", keyd_document(config.keyd, file)},
         {"server",
          {{"listen", to_text(config.server.listen)},
           {"socket", written_path(config.server.socket, file)},
@@ -406,6 +491,7 @@ std::string to_json_text(const deployment_config& config) {
     return dump({{"version", version_current},
                  {"pads_target", config.pads_target},
                  {"link_rate", config.link_rate},
+                 {"key_source", config.simulated_kmes ? "kme" : "dealer"},
                  {"complete", config.complete}});
 }
 

@@ -47,7 +47,25 @@ struct keyd_config {
     std::string group;                           // its members may ask for key; "": only keyd's user and root
     std::string metrics;                         // "ADDRESS:PORT" where OpenMetrics are served; "": nowhere
     std::optional<random_source_config> random;  // beside deliveries
+    std::optional<endpoint> listen{};  // where keyds of sites whose names sort before this one's call
+    std::uint64_t stock = 256U << 20U;  // unspent bytes that links with a KME keep per outbound stream
     bool operator==(const keyd_config&) const = default;
+};
+
+inline constexpr std::size_t kme_url_count_max = 8;
+inline constexpr std::uint64_t kme_key_size_max = 4U << 20U;  // bytes
+
+/// The key delivery service of one link (ETSI GS QKD 014), as this site reaches it.
+struct kme_config {
+    std::vector<std::string> urls;  // "https://HOST[:PORT][/PREFIX]", in order of preference; 1 to kme_url_count_max
+    std::filesystem::path ca;       // PEM files
+    std::filesystem::path certificate;
+    std::filesystem::path key;
+    std::string own_sae;
+    std::string peer_sae;
+    claim strength = claim::simulated;  // of its key: simulated or information_theoretic
+    std::uint64_t key_size = 0;         // bytes to ask for; 0: by what the service says
+    bool operator==(const kme_config&) const = default;
 };
 
 struct server_config {
@@ -62,6 +80,8 @@ struct server_config {
 struct link_config {
     std::string peer;  // site name
     endpoint address;  // of the peer's share server
+    std::optional<endpoint> control{};  // of the peer's keyd
+    std::optional<kme_config> kme{};    // none: key comes in pad files only
     bool operator==(const link_config&) const = default;
 };
 
@@ -114,6 +134,7 @@ struct access_config {
 struct deployment_config {
     std::uint64_t pads_target = 0;  // unspent bytes per link and direction that the dealer keeps up
     std::uint64_t link_rate = 0;    // bits per second per link and direction; 0: as fast as it goes
+    bool simulated_kmes = false;    // key comes from DIR/kme (ETSI GS QKD 014); false: from a dealer, in pad files
     bool complete = false;          // the volume was made: from then on nothing is ever made anew here
     bool operator==(const deployment_config&) const = default;
 };

@@ -66,6 +66,17 @@ TEST(site_config, good_document_is_read_with_paths_resolved) {
     EXPECT_EQ(config->link_to("site9"), nullptr);
 }
 
+ordered_json good_kme_site() {
+    auto site = good_site();
+    site["keyd"]["listen"] = "127.0.0.1:7201";
+    site["keyd"]["stock"] = 1048576;
+    site["links"][0]["control"] = "127.0.0.1:7202";
+    site["links"][0]["kme"] = ordered_json::parse(R"({
+        "urls": ["https://kme1:8443", "https://[::1]:8444/qkd"], "ca": "kme/ca.pem", "certificate": "kme/sae.pem",
+        "key": "kme/sae.key", "own_sae": "sae-1", "peer_sae": "sae-2", "claim": "simulated", "key_size": 32})");
+    return site;
+}
+
 struct bad_value {
     std::string pointer;  // JSON pointer of the value to change
     ordered_json value;   // discarded: the key is removed
@@ -172,6 +183,53 @@ TEST(site_config, every_bad_value_of_what_keyd_may_have) {
         EXPECT_THAT(message_of(good_site(), bad, parse_site_config), StartsWith("some/file.json: " + bad.message));
 }
 
+TEST(site_config, a_link_with_a_kme_survives_a_round_trip) {
+    const auto config = parse_site_config(good_kme_site().dump(), "/d/sites/site1/site.json");
+    ASSERT_TRUE(config) << config.error().text;
+    const auto& link = config->links[0];
+    ASSERT_TRUE(link.kme && link.control && config->keyd.listen);
+    EXPECT_EQ(to_text(*link.control), "127.0.0.1:7202");
+    EXPECT_EQ(link.kme->urls.size(), 2U);
+    EXPECT_EQ(link.kme->ca, "/d/sites/site1/kme/ca.pem");
+    EXPECT_EQ(link.kme->strength, claim::simulated);
+    EXPECT_EQ(link.kme->key_size, 32U);
+    EXPECT_EQ(config->keyd.stock, 1048576U);
+    EXPECT_FALSE(config->links[1].kme);
+    const auto again = parse_site_config(to_json_text(*config, "/d/sites/site1/site.json"), "/d/sites/site1/site.json");
+    ASSERT_TRUE(again) << again.error().text;
+    EXPECT_EQ(*again, *config);
+}
+
+TEST(site_config, every_bad_value_of_a_kme_names_file_and_path) {
+    const std::vector<bad_value> table = {
+        {"/keyd/listen", "7201", "$.keyd.listen: expected HOST:PORT"},
+        {"/keyd/stock", 1, "$.keyd.stock: expected an integer from 262144"},
+        {"/links/0/control", 1, "$.links[0].control: expected a string"},
+        {"/links/0/control", gone, "$: the link to site2 has a KME: it needs links[].control"},
+        {"/links/0/kme", "https://kme1", "$.links[0].kme: expected an object"},
+        {"/links/0/kme/urls", gone, "$.links[0].kme.urls: missing"},
+        {"/links/0/kme/urls", ordered_json::array(), "$.links[0].kme.urls: at least one URL is needed"},
+        {"/links/0/kme/urls/1", "http://kme1", "$.links[0].kme.urls[1]: expected https://HOST[:PORT][/PREFIX]"},
+        {"/links/0/kme/ca", gone, "$.links[0].kme.ca: missing"},
+        {"/links/0/kme/certificate", 1, "$.links[0].kme.certificate: expected a string"},
+        {"/links/0/kme/key", gone, "$.links[0].kme.key: missing"},
+        {"/links/0/kme/own_sae", "", "$.links[0].kme.own_sae: expected a string that is not empty"},
+        {"/links/0/kme/peer_sae", "sae-1", "$.links[0].kme: own_sae and peer_sae are the same"},
+        {"/links/0/kme/claim", gone, "$.links[0].kme.claim: missing"},
+        {"/links/0/kme/claim", "computational", "$.links[0].kme.claim: expected simulated or information-theoretic"},
+        {"/links/0/kme/key_size", 8388608, "$.links[0].kme.key_size: expected an integer from 0"},
+        {"/links/0/kme/pin", 1, "$.links[0].kme.pin: unknown key"},
+    };
+    for (const auto& bad : table)
+        EXPECT_THAT(message_of(good_kme_site(), bad, parse_site_config), StartsWith("some/file.json: " + bad.message));
+    auto listener = good_kme_site();
+    listener["name"] = "site9";
+    listener["keyd"].erase("listen");
+    const auto config = parse_site_config(listener.dump(), "f");
+    ASSERT_FALSE(config);
+    EXPECT_EQ(config.error().text, "f: $: the link to site2 has a KME: keyd.listen is needed");
+}
+
 TEST(site_config, too_many_links) {
     auto document = good_site();
     for (int i = 0; i < 16; ++i)
@@ -273,7 +331,7 @@ TEST(json, texts_that_are_not_json) {
     EXPECT_EQ(message(good + "true}"), "accepted");
     EXPECT_EQ(message(good + "1}"), "f: $.complete: expected true or false");
     EXPECT_EQ(message(good + "true, \"x\": 1}"),
-              "f: $.x: unknown key (known here: version, pads_target, link_rate, complete)");
+              "f: $.x: unknown key (known here: version, pads_target, link_rate, key_source, complete)");
 }
 
 TEST(files, round_trip_and_relative_paths) {

@@ -64,6 +64,10 @@ result<std::shared_ptr<keyd>> keyd::start(asio::any_io_executor core, keyd_optio
         TRY(out->metrics_, metrics_server::start(out->core_, out->options_.metrics, text));
     }
     out->take_over_windows();
+    if (out->options_.listen || !out->options_.links.empty()) {
+        TRY(out->links_, keyd_links::start(out->core_, out->options_.site, out->options_.directory,
+                                           out->options_.listen, out->options_.links, *out));
+    }
     out->run();
     return out;
 }
@@ -114,6 +118,7 @@ awaitable<void> keyd::burn_unclaimed() {
 
 awaitable<void> keyd::stop() {
     const auto self = shared_from_this();
+    if (links_) co_await links_->stop();
     stopping_ = true;
     boost::system::error_code ignored;
     listener_.close(ignored);

@@ -17,6 +17,7 @@
 #include "fs/async/wait.h"
 #include "keyd/claim_queue.h"
 #include "keyd/daemon/handover.h"
+#include "keyd/daemon/links.h"
 #include "keyd/daemon/metrics_server.h"
 #include "keyd/daemon/random_filler.h"
 #include "keyd/limits.h"
@@ -42,15 +43,17 @@ struct keyd_options {
     std::string metrics;                        // "HOST:PORT" where OpenMetrics are served; "": nowhere
     std::uint32_t poll_ms = 50;                 // how often sources are asked
     std::uint32_t reclaim_ms = reclaim_time_ms;  // how long windows of the keyd before wait for their consumers
+    std::optional<endpoint> listen;             // where the keyds of other sites call
+    std::vector<keyd_link> links;               // those with a key delivery service
 };
 std::string keyd_socket_path(const keyd_options& options);
 
-class keyd : public std::enable_shared_from_this<keyd> {
+class keyd : public std::enable_shared_from_this<keyd>, private link_host {
   public:
     /// Opens the pool, listens and starts to serve. Errors: those of pool::open and listen_local; the text names the
     /// path.
     static result<std::shared_ptr<keyd>> start(asio::any_io_executor core, keyd_options options);
-    ~keyd();
+    ~keyd() override;
 
     /// Adds a source; it is asked every poll_ms. Core thread.
     void add_source(std::unique_ptr<pad_source> source);
@@ -61,6 +64,8 @@ class keyd : public std::enable_shared_from_this<keyd> {
     nlohmann::json describe() const;
     /// The port where metrics are served; 0: none.
     std::uint16_t metrics_port() const { return metrics_ ? metrics_->port() : std::uint16_t{0}; }
+    /// The links with a key delivery service; null when there are none. Core thread.
+    const keyd_links* links() const { return links_.get(); }
 
   private:
     struct held_window {
@@ -146,6 +151,10 @@ class keyd : public std::enable_shared_from_this<keyd> {
     void wake_waiters();
     static answer failure(const error& e) { return answer{keyd_protocol::failed{e.code, e.text}, {}}; }
 
+    // Links (links.cc)
+    task<> join(block_header header, slice bytes) override;
+    stream_level level(const stream_name& stream) const override;
+
     // Upkeep (keyd.cc)
     awaitable<void> import_loop();
     awaitable<bool> import_from(pad_source& source);
@@ -172,6 +181,7 @@ class keyd : public std::enable_shared_from_this<keyd> {
     std::string random_error_;  // why the random source brings nothing; "": it works
     unsigned random_failures_ = 0;  // in a row
     std::vector<std::unique_ptr<pad_source>> sources_;
+    std::unique_ptr<keyd_links> links_;
     std::set<client_ptr> clients_;
     claim_queue::consumer next_consumer_ = 1;
     std::map<stream_name, waiting_claims> waiting_;

@@ -81,6 +81,8 @@ std::vector<std::string> keyd::alarms() const {
                      "restored from an old copy, or the peer's deliveries",
                      count_.skipped_bytes));
     when(!random_error_.empty(), "the random source brings nothing: " + random_error_);
+    if (links_)
+        for (auto& one : links_->alarms()) out.push_back(std::move(one));
     for (const auto& one : pool_->status()) {
         if (one.name.sender != options_.site || one.name.receiver == options_.site) continue;
         const auto link = one.name.sender + " -> " + one.name.receiver;
@@ -130,6 +132,7 @@ json keyd::describe() const {
                   {"windows_abandoned", count_.windows_abandoned}}},
                 {"last_import_error", last_import_error_},
                 {"random_source", random_source},
+                {"links", links_ ? links_->status() : json::array()},
                 {"alarms", alarms()},
                 {"streams", std::move(streams)}};
 }

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Key runs out in the middle of a copy: the copy goes on at the key's rate and the reason can be seen; it resumes when
+# the rate is raised; without any key it fails cleanly at the time-out, names are still served, nothing is lost.
+#
+#   tests/e2e/key_shortage.sh [MIB]      the size of the copies, 48 MiB
+KEY_SOURCE=kme
+PAD_SIZE=24M
+. "$(dirname "$0")/../lib.sh"
+size=${1:-48}
+up --link-rate 200M
+network() { "$WARIFU" kme-sim fault "$DIR/run/kme-sim.sock" "$@" >/dev/null; }
+head -c "${size}M" /dev/urandom >"$WORK/source"
+mkdir "$MNT/dir" && seq 1000 >"$MNT/dir/old" && sync "$MNT" || fail 'first files'
+
+check 'the links become slow: 10 Mbit/s per direction' network rate value=20000000
+cp "$WORK/source" "$MNT/slow" && sync "$MNT" &
+copy=$!
+tells_shortage() { "$WARIFU" status "$DIR" --json | jq -e '.. | strings | select(test("key"; "i"))' >/dev/null; }
+check 'the reason can be seen' wait_for 30 tells_shortage
+check 'the copy goes on' kill -0 $copy
+check 'names are served meanwhile' timeout 20 ls -l "$MNT/dir"
+check 'the rate is raised' network clear
+check 'the copy ends well' wait $copy
+check 'and equals' cmp "$WORK/source" "$MNT/slow"
+
+check 'the links go down' network link_down
+timeout 300 dd if="$WORK/source" of="$MNT/never" bs=1M conv=fsync 2>"$WORK/dd"
+check 'a copy without key fails, and says so' grep -qE 'timed out|No space|Input/output' "$WORK/dd"
+cat "$WORK/dd"
+check 'names are still served' timeout 20 ls -l "$MNT/dir"
+check 'and removed' timeout 20 rm "$MNT/never"
+check 'the links come back' network clear
+check 'the mount has recovered' wait_for 120 bash -c "seq 1000 >'$MNT/new' && sync '$MNT/new'"
+remount
+check 'nothing was lost' cmp "$WORK/source" "$MNT/slow"
+check 'old files neither' cmp "$MNT/dir/old" "$MNT/new"
+check 'what failed is gone' test ! -e "$MNT/never"
+check 'no byte was used twice' "$WARIFU" key audit "$DIR"
+pass
