@@ -73,6 +73,7 @@ class mount_control {
         for (const auto& link : stocks)
             links.push_back({{"peer", link.peer}, {"sent_bytes", link.sent}, {"received_bytes", link.received}});
         out["links"] = std::move(links);
+        out["upload"]["waits_for_key"] = session_.waiting_for_key();
         co_return out;
     }
 

@@ -173,6 +173,8 @@ std::string heading(const ordered_json& report) {
         const bool finished = or_null(upload, "finished") == true;
         text += fmt::format("upload    {}\n", finished ? "finished: everything written is durable"
                                                        : "under way, " + size_of(upload["bytes_left"]) + " to store");
+        for (const auto& peer : upload.value("waits_for_key", ordered_json::array()))
+            text += fmt::format("waiting   for key to {}: the copy goes on as fast as key comes\n", string_of(peer));
     }
     const auto& requests = report["mount"]["requests"];
     if (mounted && requests.is_object() && requests.value("oldest_ms", std::uint64_t{0}) >= stuck_shown_ms)

@@ -124,6 +124,13 @@ task<> volume_session::create(asio::io_context& core, volume_config config, site
     co_return outcome;
 }
 
+std::vector<std::string> volume_session::waiting_for_key() const {
+    std::vector<std::string> out;
+    for (const auto& one : members_)
+        if (one.store && one.store->waits_for_key()) out.push_back(one.name);
+    return out;
+}
+
 awaitable<std::vector<link_stock>> volume_session::stocks() {
     std::vector<link_stock> out;
     for (const auto& one : members_) {

@@ -42,6 +42,8 @@ class volume_session {
     volume& get() { return *volume_; }
     /// Asks keyd; waits two seconds at most.
     awaitable<std::vector<link_stock>> stocks();
+    /// Peers to which something waits to be sent for want of key.
+    std::vector<std::string> waiting_for_key() const;
     /// Closes the volume and ends the connections in order (unused pads go back).
     task<> close();
 

@@ -40,6 +40,12 @@ error remote_link::why_not() const {
     return error(is_clear ? last_error_.code : errc::unreachable, text);
 }
 
+bool remote_link::waits_for_key() const {
+    if (!connected()) return !stopping_ && last_error_.code == errc::no_key;
+    const auto starved = [](const slot& s) { return s.open && s.open->is_open() && s.open->is_starved(); };
+    return std::ranges::any_of(slots_, starved);
+}
+
 void remote_link::report() {
     const bool now = connected();
     if (now) {

@@ -21,6 +21,7 @@ class remote_link : public std::enable_shared_from_this<remote_link> {
     task<answered> call(verb what, message_body body, std::size_t answer_size_max);
     bool connected() const;
     error why_not() const;
+    bool waits_for_key() const;
     awaitable<bool> wait_connected(deadline until);
     awaitable<void> stop(deadline until);
     /// Cuts everything off at once.

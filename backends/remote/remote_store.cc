@@ -34,6 +34,10 @@ error remote_store::last_error() const {
     return link_->why_not();
 }
 
+bool remote_store::waits_for_key() const {
+    return link_->waits_for_key();
+}
+
 void remote_store::on_change(std::function<void(bool)> observer) {
     link_->observer = std::move(observer);
 }

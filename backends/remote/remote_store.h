@@ -56,6 +56,8 @@ class remote_store final : public share_store {
     bool connected() const;
     /// Why there is no connection now.
     error last_error() const;
+    /// True while requests wait, or no connection can be made, for want of key to the peer.
+    bool waits_for_key() const;
     /// Called on every change of connected(), from the core thread.
     void on_change(std::function<void(bool connected)> observer);
     remote_store_counters counters() const;

@@ -15,7 +15,7 @@ mkdir "$MNT/dir" && seq 1000 >"$MNT/dir/old" && sync "$MNT" || fail 'first files
 check 'the links become slow: 10 Mbit/s per direction' network rate value=20000000
 cp "$WORK/source" "$MNT/slow" && sync "$MNT" &
 copy=$!
-tells_shortage() { "$WARIFU" status "$DIR" --json | jq -e '.. | strings | select(test("key"; "i"))' >/dev/null; }
+tells_shortage() { field '.mount.upload.waits_for_key[]' | grep -q site; }
 check 'the reason can be seen' wait_for 30 tells_shortage
 check 'the copy goes on' kill -0 $copy
 check 'names are served meanwhile' timeout 20 ls -l "$MNT/dir"
