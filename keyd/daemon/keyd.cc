@@ -254,7 +254,9 @@ awaitable<void> keyd::fill_random() {
         given_up = deadline_in_ms(import_wait_ms);
         if (made) import_wanted_.set();
         if (random_failures_ >= random_failures_max) co_return;
-        if (!made) co_await stop_wanted_.wait(deadline_in_ms(filler_->options().retry_ms));
+        const auto& limits = filler_->options();
+        if (!made)
+            co_await stop_wanted_.wait(deadline_in_ms(random_failures_ != 0 ? limits.retry_ms : limits.reopen_ms));
     }
 }
 
@@ -270,7 +272,10 @@ awaitable<bool> keyd::fill_one_block(std::uint64_t offset) {
     if (random_error_ != made.error().text)
         spdlog::error("keyd {}: random source: {}", options_.site, made.error().text);
     random_error_ = made.error().text;
-    if (made.error().code != errc::bad_tag) co_return false;
+    if (made.error().code != errc::bad_tag) {
+        random_failures_ = 0;
+        co_return false;
+    }
     ++count_.health_tests_failed;
     if (++random_failures_ >= random_failures_max) random_error_ += ": stopped until keyd is restarted";
     co_return false;

@@ -24,7 +24,8 @@ struct random_options {
     double min_entropy = 8;
     std::uint64_t target = 64U << 20U;      // unspent bytes to keep; filling begins at half of them
     std::uint64_t block_size = 4U << 20U;   // of each block, a multiple of 4096
-    std::uint32_t retry_ms = 60'000;        // pause after a failure
+    std::uint32_t retry_ms = 60'000;        // pause after a health test failed
+    std::uint32_t reopen_ms = 2'000;        // pause when the source brings nothing
 };
 
 /// Used by one worker thread at a time.
