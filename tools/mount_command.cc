@@ -74,6 +74,7 @@ class mount_control {
             links.push_back({{"peer", link.peer}, {"sent_bytes", link.sent}, {"received_bytes", link.received}});
         out["links"] = std::move(links);
         out["upload"]["waits_for_key"] = session_.waiting_for_key();
+        out["volume"]["claim"] = std::string(to_string(session_.strength()));
         co_return out;
     }
 

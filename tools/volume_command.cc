@@ -17,7 +17,7 @@ namespace path_fs = std::filesystem;
 
 struct create_arguments {
     path_fs::path file;
-    std::string name, scheme = "2,3", sites;
+    std::string name, scheme = "2,3", sites, randomness = "drbg";
     path_fs::path site;
     path_fs::path run;
     bool id_only = false;
@@ -39,6 +39,7 @@ result<volume_config> draw_up(const create_arguments& given) {
         return fail(errc::bad_argument, fmt::format("--scheme {} needs {} sites, --sites names {}", given.scheme,
                                                     scheme.site_count, volume.sites.size()));
     }
+    volume.randomness = given.randomness;
     volume.site = path_fs::absolute(given.site).lexically_normal();
     const path_fs::path beside = path_fs::absolute(given.file).lexically_normal().parent_path() / "run";
     volume.run = given.run.empty() ? beside : path_fs::absolute(given.run).lexically_normal();
@@ -89,6 +90,11 @@ void add_volume_commands(cli& c) {
     command->add_option("--scheme", given->scheme, "K,N: any K of N sites give the files back")->capture_default_str();
     command->add_option("--sites", given->sites, "all site names in the volume's order, separated by commas");
     command->add_option("--site", given->site, "site.json of the site that this machine is");
+    command
+        ->add_option("--randomness", given->randomness,
+                     "drbg (computational), or pool: random numbers from the site's keyd (\"random\" in site.json)")
+        ->check(CLI::IsMember({"drbg", "pool"}))
+        ->capture_default_str();
     command->add_option("--run", given->run, "directory of mount.pid and mount.sock (default: run beside FILE)");
     command->add_flag("--id-only", given->id_only,
                       "write FILE and print the volume's id; make nothing at the sites yet");

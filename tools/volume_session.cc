@@ -5,6 +5,7 @@
 
 #include "fs/async/wait.h"
 #include "keyd/client.h"
+#include "keyd/random_stock.h"
 
 namespace warifu {
 namespace {
@@ -75,7 +76,12 @@ task<std::unique_ptr<volume_session>> volume_session::connect(asio::io_context& 
     co_return session;
 }
 
-volume_options volume_session::options_for(const volume_config& config, const session_options& options) const {
+claim volume_session::strength() const {
+    return std::min(volume_->status().strength, keys_->strength());
+}
+
+volume_options volume_session::options_for(asio::any_io_executor core, const volume_config& config,
+                                           const session_options& options) const {
     volume_options out;
     out.id = config.id;
     out.threshold = config.threshold;
@@ -84,19 +90,18 @@ volume_options volume_session::options_for(const volume_config& config, const se
     out.takeover = options.takeover;
     out.memory_size = options.memory_size;
     out.pad_claim = keys_->strength();
+    if (config.randomness == "pool") out.randomness = std::make_shared<random_stock>(core, keys_);
     return out;
 }
 
 task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& core, volume_config config,
                                                            site_config site, session_options options) {
-    if (config.randomness != "drbg")
-        co_return fail(errc::unsupported, "randomness from keyd's pool is not there yet: set $.randomness to drbg");
     CO_TRY(auto session, co_await connect(core, config, site, options));
     // Sites that are up get their chance to answer before the volume decides who is silent.
     const deadline until = deadline_in_ms(first_contact_ms);
     for (const auto& one : session->members_)
         if (one.store) co_await one.store->wait_connected(until);
-    auto opened = co_await volume::open(core, session->options_for(config, options));
+    auto opened = co_await volume::open(core, session->options_for(core.get_executor(), config, options));
     if (!opened) {
         co_await session->disconnect();
         co_return fail(std::move(opened).error());
@@ -119,7 +124,7 @@ task<> volume_session::create(asio::io_context& core, volume_config config, site
             outcome = fail(why.code, fmt::format("{}: {}", one.name, why.text.empty() ? why.message() : why.text));
         }
     }
-    if (outcome) outcome = co_await volume::create(core, session->options_for(config, options));
+    if (outcome) outcome = co_await volume::create(core, session->options_for(core.get_executor(), config, options));
     co_await session->disconnect();
     co_return outcome;
 }

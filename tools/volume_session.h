@@ -40,6 +40,9 @@ class volume_session {
 
     ~volume_session();
     volume& get() { return *volume_; }
+    /// The weakest of the volume's randomness and this site's pads, as keyd told it last (stocks() asks). Core
+    /// thread.
+    claim strength() const;
     /// Asks keyd; waits two seconds at most.
     awaitable<std::vector<link_stock>> stocks();
     /// Peers to which something waits to be sent for want of key.
@@ -51,7 +54,8 @@ class volume_session {
     volume_session() = default;
     static task<std::unique_ptr<volume_session>> connect(asio::io_context& core, volume_config volume, site_config site,
                                                          session_options options);
-    volume_options options_for(const volume_config& config, const session_options& options) const;
+    volume_options options_for(asio::any_io_executor core, const volume_config& config,
+                               const session_options& options) const;
     awaitable<void> disconnect();
 
     std::shared_ptr<pad_broker> keys_;

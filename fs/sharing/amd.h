@@ -36,7 +36,8 @@ struct codeword_name {
 };
 
 inline constexpr std::size_t codeword_header_size = 64;
-inline constexpr std::size_t codeword_overhead = 16 + 16 + codeword_header_size;
+inline constexpr std::size_t codeword_point_size = 16;  // x
+inline constexpr std::size_t codeword_overhead = 16 + codeword_point_size + codeword_header_size;
 
 /// Bytes of a codeword without its padding: the size of the piece that is split.
 constexpr std::size_t codeword_size(std::size_t payload_size) {

@@ -28,6 +28,21 @@ chunk_share_size share_size_of(const scheme& shape, chunk_kind kind, std::span<c
     return size;
 }
 
+std::size_t codeword_random_size(const scheme& shape, std::size_t payload_size) {
+    return piece_layout(shape, codeword_share_size(shape, payload_size)).random_size() + codeword_point_size;
+}
+
+std::size_t chunk_random_size(const scheme& shape, chunk_kind kind, std::span<const std::uint32_t> payload_sizes) {
+    std::size_t size = codeword_random_size(shape, payload_sizes.size() * hash_table::entry_size(shape.n()));
+    for (const std::uint32_t payload : payload_sizes) {
+        const piece_layout layout = layout_of(shape, kind, payload);
+        size += layout.random_size();
+        size += kind == chunk_kind::data ? layout.units() * shape.random_blocks_per_unit() * tag_size
+                                         : codeword_point_size;
+    }
+    return size;
+}
+
 namespace {
 
 result<void> check_pieces(std::span<const bytes_view> pieces) {

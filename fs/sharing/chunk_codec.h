@@ -49,6 +49,10 @@ struct chunk_share_size {
     std::size_t total() const;
 };
 chunk_share_size share_size_of(const scheme& shape, chunk_kind kind, std::span<const std::uint32_t> payload_sizes);
+/// Random bytes that splitting these payloads draws, exactly.
+std::size_t chunk_random_size(const scheme& shape, chunk_kind kind, std::span<const std::uint32_t> payload_sizes);
+/// The same for one codeword that is a piece by itself (a journal record).
+std::size_t codeword_random_size(const scheme& shape, std::size_t payload_size);
 
 /// One piece of a chunk as the reader's verified metadata describes it.
 struct piece_ref {

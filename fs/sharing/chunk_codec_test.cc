@@ -124,6 +124,17 @@ TEST_P(chunks, shares_have_the_announced_sizes) {
     }
 }
 
+TEST_P(chunks, draw_exactly_the_announced_randomness) {
+    const auto& p = GetParam();
+    const chunk_world w(p.k, p.n, p.kind, p.sizes);
+    std::vector<bytes_view> pieces(w.secrets.begin(), w.secrets.end());
+    const std::vector<std::uint32_t> sizes(p.sizes.begin(), p.sizes.end());
+    const std::size_t announced = chunk_random_size(w.shape, p.kind, sizes);
+    given_random enough(noise(announced, 3));
+    EXPECT_TRUE(split_chunk(w.shape, w.keys, w.volume, w.chunk, p.kind, pieces, enough));
+    EXPECT_EQ(enough.used(), announced);
+}
+
 TEST_P(chunks, every_share_is_rebuilt_bit_for_bit) {
     const auto& p = GetParam();
     const chunk_world w(p.k, p.n, p.kind, p.sizes);

@@ -15,22 +15,6 @@ constexpr auto lie_avoid_time = std::chrono::seconds(60);
 constexpr std::size_t metadata_piece_size_aim = 32U << 10U;
 constexpr std::size_t worker_size_min = 64U << 10U;  // smaller reads are reconstructed on the core thread
 
-/// Counts what passes.
-class counted_source final : public random_source {
-  public:
-    counted_source(random_source& inner, std::atomic<std::uint64_t>& count) : inner_(inner), count_(count) {}
-    claim strength() const override { return inner_.strength(); }
-    result<void> begin_chunk() override { return inner_.begin_chunk(); }
-    result<void> fill(bytes_span out) override {
-        count_ += out.size();
-        return inner_.fill(out);
-    }
-
-  private:
-    random_source& inner_;
-    std::atomic<std::uint64_t>& count_;
-};
-
 }  // namespace
 
 struct chunk_io::pending_chunk {
@@ -40,12 +24,12 @@ struct chunk_io::pending_chunk {
 };
 
 chunk_io::chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool,
-                   random_factory random)
+                   std::shared_ptr<random_supply> randomness)
     : members_(members),
       shape_(shape),
       volume_(volume),
       pool_(pool),
-      random_(std::move(random)),
+      randomness_(std::move(randomness)),
       in_flight_(members.executor, shares_in_flight_size_max) {}
 
 std::uint32_t metadata_piece_payload_size(const scheme& shape) {
@@ -67,19 +51,16 @@ result<chunk_io::keys_ref> chunk_io::keys_of(const ballot& epoch) const {
 }
 
 chunk_io_counters chunk_io::counters() const {
-    chunk_io_counters now = counters_;
-    now.random_bytes = random_bytes_;
-    return now;
+    return counters_;
 }
 
 /// Any thread.
 result<std::shared_ptr<chunk_io::pending_chunk>> chunk_io::split(chunk_id id, chunk_kind kind,
-                                                                 const std::vector<slice>& pieces) const {
+                                                                 const std::vector<slice>& pieces,
+                                                                 random_source& random) const {
     TRY(const keys_ref keys, keys_of(id.epoch));
     std::vector<bytes_view> views;
     for (const slice& piece : pieces) views.push_back(piece.view());
-    const auto source = random_();
-    counted_source random(*source, random_bytes_);
     TRY(std::vector<chunk_share> shares, split_chunk(shape_, *keys, volume_, id, kind, views, random));
     auto pending = std::make_shared<pending_chunk>();
     pending->id = id;
@@ -98,12 +79,31 @@ result<std::shared_ptr<chunk_io::pending_chunk>> chunk_io::split(chunk_id id, ch
     return pending;
 }
 
+task<std::unique_ptr<random_source>> chunk_io::draw(std::size_t size, key_use use) {
+    for (;;) {
+        auto drawn = co_await randomness_->take(size, use);
+        if (drawn) {
+            waits_for_randomness_.clear();
+            counters_.random_bytes += size;
+            co_return drawn;
+        }
+        waits_for_randomness_ = drawn.error().message();
+        CO_TRY_VOID(members_.check_writable());
+        co_await sleep_for(retry_delay);
+    }
+}
+
 task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
     CO_TRY_VOID(members_.check_writable());
     std::size_t size = 0;
-    for (const slice& piece : pieces) size += piece.size();
+    std::vector<std::uint32_t> sizes;
+    for (const slice& piece : pieces) {
+        size += piece.size();
+        sizes.push_back(static_cast<std::uint32_t>(piece.size()));
+    }
     const auto lease = co_await in_flight_.take(size * shape_.n());
-    auto made = co_await run_in(pool_, [this, id, kind, &pieces] { return split(id, kind, pieces); });
+    CO_TRY(const auto random, co_await draw(chunk_random_size(shape_, kind, sizes), key_use::bulk));
+    auto made = co_await run_in(pool_, [this, id, kind, &pieces, &random] { return split(id, kind, pieces, *random); });
     if (!made) co_return fail(std::move(made).error());
     const std::shared_ptr<pending_chunk> chunk = *made;
     uncommitted_[id] = chunk;

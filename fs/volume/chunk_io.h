@@ -12,6 +12,7 @@
 #include "fs/async/fan_out.h"
 #include "fs/sharing/chunk_codec.h"
 #include "fs/volume/membership.h"
+#include "keyd/random_supply.h"
 
 namespace warifu {
 
@@ -24,13 +25,18 @@ struct chunk_io_counters {
 
 class chunk_io {
   public:
-    using random_factory = std::function<std::unique_ptr<random_source>()>;
     chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool,
-             random_factory random);
+             std::shared_ptr<random_supply> randomness);
 
     /// The secret points of an epoch whose chunks may be met. Any thread.
     void add_keys(const epoch_keys& keys);
-    std::unique_ptr<random_source> make_random() const { return random_(); }
+    /// `size` bytes of sharing randomness. Waits for them while this writer may write, and says so in
+    /// waits_for_randomness(). Errors: read_only, cancelled.
+    task<std::unique_ptr<random_source>> draw(std::size_t size, key_use use);
+    /// Why chunks or records wait for randomness; empty: they do not.
+    const std::string& waits_for_randomness() const { return waits_for_randomness_; }
+    random_supply& randomness() { return *randomness_; }
+    claim random_strength() const { return randomness_->strength(); }
 
     /// Splits on a worker and puts the shares at every member; returns when each member has them or was dropped. The
     /// shares stay in memory until committed() so that a site that lost them can be given them again. Waits (and says
@@ -60,7 +66,8 @@ class chunk_io {
     struct read_job;
     using keys_ref = std::shared_ptr<const chunk_keys>;
     result<keys_ref> keys_of(const ballot& epoch) const;
-    result<std::shared_ptr<pending_chunk>> split(chunk_id id, chunk_kind kind, const std::vector<slice>& pieces) const;
+    result<std::shared_ptr<pending_chunk>> split(chunk_id id, chunk_kind kind, const std::vector<slice>& pieces,
+                                                 random_source& random) const;
     task<> put_at_member(share_index site, std::shared_ptr<pending_chunk> chunk);
     task<> put_at_learner(share_index site, std::shared_ptr<pending_chunk> chunk);
     std::vector<share_index> by_latency() const;
@@ -75,7 +82,8 @@ class chunk_io {
     const scheme shape_;
     const volume_id volume_;
     asio::thread_pool& pool_;
-    random_factory random_;
+    std::shared_ptr<random_supply> randomness_;
+    std::string waits_for_randomness_;
     mutable std::mutex keys_mutex_;
     std::map<ballot, keys_ref> keys_;  // guarded by keys_mutex_
     void keep(const std::shared_ptr<pending_chunk>& chunk);
@@ -85,7 +93,6 @@ class chunk_io {
     std::list<std::shared_ptr<pending_chunk>> kept_;  // put everywhere, oldest first
     std::size_t kept_size_ = 0;                       // bytes of shares
     chunk_io_counters counters_;
-    mutable std::atomic<std::uint64_t> random_bytes_ = 0;  // drawn for chunks, by all threads
 };
 
 }  // namespace warifu

@@ -17,7 +17,6 @@ journal_writer::journal_writer(membership& members, const record_codec& codec, c
       codec_(codec),
       chunks_(chunks),
       commit_lock_(members.executor),
-      random_(chunks.make_random()),
       last_(head),
       committed_(head) {}
 
@@ -31,6 +30,8 @@ task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunk
             members_.view_dirty = false;
         }
         const byte_vector payload = encode_journal_record(record);
+        CO_TRY(random_, co_await chunks_.draw(codeword_random_size(chunks_.sharing(), payload.size()),
+                                              key_use::control));
         auto shares = codec_.seal(members_.authority, last_ + 1, payload, *random_);
         if (!shares) co_return fail(std::move(shares).error());
         bytes_since_snapshot_ += payload.size();

@@ -43,7 +43,7 @@ class journal_writer {
     const record_codec& codec_;
     chunk_io& chunks_;
     async_mutex commit_lock_;
-    std::unique_ptr<random_source> random_;
+    std::unique_ptr<random_source> random_;  // for the record in work
     std::uint64_t last_;
     std::uint64_t committed_;
     std::uint64_t bytes_since_snapshot_ = 0;

@@ -203,17 +203,21 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
     co_return result<void>();
 }
 
-epoch_keys volume_impl::fresh_keys() const {
+/// Fails when no randomness comes in time: an opening that waits for ever would be a mount that hangs.
+task<> volume_impl::draw_epoch_keys() {
     epoch_keys keys;
     keys.epoch = members_.authority;
-    fill_kernel_random(keys.tag_point);
-    fill_kernel_random(keys.hash_point);
-    return keys;
+    CO_TRY(const auto random, co_await chunks_.randomness().take(keys.tag_point.size() + keys.hash_point.size(),
+                                                                 key_use::control));
+    CO_TRY_VOID(random->fill(keys.tag_point));
+    CO_TRY_VOID(random->fill(keys.hash_point));
+    epochs_.push_back(keys);
+    co_return result<void>();
 }
 
 task<> volume_impl::write_opening(const history& past) {
     epochs_ = past.epochs;
-    epochs_.push_back(fresh_keys());
+    CO_TRY_VOID(co_await draw_epoch_keys());
     for (const epoch_keys& keys : epochs_) chunks_.add_keys(keys);
     members_.view_dirty = true;
     journal_record opening;
@@ -292,7 +296,7 @@ task<> volume_impl::create_fresh() {
             co_return fail(errc::exists, fmt::format("{} already holds this volume", members_.site(site).name));
     CO_TRY_VOID(co_await take_authority(states));
     for (site_link& link : members_.sites) members_.admit(link.index);
-    epochs_.push_back(fresh_keys());
+    CO_TRY_VOID(co_await draw_epoch_keys());
     chunks_.add_keys(epochs_.back());
     journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, 0);
     files_ = std::make_unique<metadata_files>(*this, files_options());

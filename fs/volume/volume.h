@@ -22,6 +22,7 @@
 #include "fs/metadata/name_space.h"
 #include "fs/sharing/scheme.h"
 #include "fs/volume/membership.h"
+#include "keyd/random_supply.h"
 
 namespace warifu {
 
@@ -42,7 +43,7 @@ struct volume_options {
     std::uint32_t writer_wait_ms =
         warifu::writer_wait_ms;             // how long to wait for a writer of this machine that is leaving
     std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
-    std::function<std::unique_ptr<random_source>()> make_random;  // one per worker thread; default drbg
+    std::shared_ptr<random_supply> randomness;                    // of shares; null: drbg
     claim pad_claim = claim::simulated;                           // the weakest of the links in use
     std::uint32_t removal_delay_ms = warifu::removal_delay_ms;    // followers may read that long what a commit freed
     std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;   // of a new volume

@@ -23,8 +23,8 @@ volume_impl::volume_impl(asio::io_context& core, volume_options options, scheme 
                    return links;
                }()),
       codec_(shape, options_.id),
-      chunks_(members_, shape, options_.id, pool_, options_.make_random ? options_.make_random : make_drbg),
-      random_strength_(chunks_.make_random()->strength()),
+      chunks_(members_, shape, options_.id, pool_,
+              options_.randomness ? options_.randomness : std::make_shared<drbg_supply>()),
       identity_(this_writer()),
       snapshot_done_(core.get_executor()),
       loops_done_(core.get_executor()),
@@ -240,7 +240,9 @@ void volume_impl::publish_status() {
     if (!writable) now.reason = writable.error().text;
     for (const auto& [site, what] : members_.waiting_for)
         now.reason += (now.reason.empty() ? "waits for " : "; ") + what;
-    now.strength = std::min(options_.pad_claim, random_strength_);
+    now.strength = std::min(options_.pad_claim, chunks_.random_strength());
+    if (!chunks_.waits_for_randomness().empty())
+        now.reason += (now.reason.empty() ? "waits for " : "; ") + chunks_.waits_for_randomness();
     std::uint64_t free = ~std::uint64_t{0}, capacity = ~std::uint64_t{0};
     for (const site_link& link : members_.sites) {
         volume_status::site s;

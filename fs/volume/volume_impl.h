@@ -77,7 +77,7 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> load(const history& past);
     result<void> check_description(const volume_description& found) const;
     volume_description description() const;
-    epoch_keys fresh_keys() const;
+    task<> draw_epoch_keys();
     metadata_files_options files_options() const;
 
     // volume_impl.cc
@@ -126,7 +126,6 @@ class volume_impl final : public volume, public table_chunk_io {
     chunk_io chunks_;
     std::unique_ptr<journal_writer> journal_;
     std::vector<epoch_keys> epochs_;
-    const claim random_strength_;
     writer_identity identity_;
 
     std::unique_ptr<metadata_files> files_;
