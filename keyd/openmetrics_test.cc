@@ -77,6 +77,20 @@ TEST(openmetrics, a_status_of_another_shape_does_no_harm) {
     EXPECT_TRUE(openmetrics_of(json{{"site", 5}, {"streams", {1, "x"}}, {"clients", "many"}}).ends_with("# EOF\n"));
 }
 
+TEST(delivery_rate, is_the_fastest_seen_until_the_source_runs_short) {
+    const auto start = steady_clock::now();
+    const auto at = [&](int seconds) { return start + std::chrono::seconds(seconds); };
+    delivery_rate rate;
+    EXPECT_EQ(rate.per_second(), 0);
+    for (int i = 0; i <= 30; ++i) rate.delivered(1'000'000, at(i));
+    EXPECT_NEAR(rate.per_second(), 1e6, 1.5e5);
+    for (int i = 31; i < 600; i += 60) rate.delivered(1000, at(i));
+    EXPECT_NEAR(rate.per_second(), 1e6, 1.5e5) << "it was asked for less";
+    for (int i = 600; i < 660; ++i) rate.delivered(100'000, at(i));
+    rate.ran_short(at(660));
+    EXPECT_NEAR(rate.per_second(), 1e5, 2e4) << "it gave all it had";
+}
+
 TEST(rate_meter, a_steady_flow_is_seen_at_once_and_forgotten_slowly) {
     const deadline start{std::chrono::seconds(1000)};
     const auto at = [&](int s) { return start + std::chrono::seconds(s); };

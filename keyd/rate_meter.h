@@ -44,4 +44,26 @@ class rate_meter {
     std::optional<deadline> begun_, last_;
 };
 
+/// How fast a source can deliver, though it delivers by demand: the fastest ten seconds so far. While it runs short it
+/// gives all it has, so what it gives then is its rate, however fast it was before.
+class delivery_rate {
+  public:
+    void delivered(std::uint64_t bytes, deadline now) {
+        if (!begun_) begun_ = now;
+        recent_.add(static_cast<double>(bytes), now);
+        // A young average is coarse: it does not stay.
+        const bool is_young = now - *begun_ < time_constant;
+        fastest_ = std::max(is_young ? 0.0 : fastest_, recent_.per_second(now));
+    }
+    void ran_short(deadline now) { fastest_ = recent_.per_second(now); }
+    /// Bytes per second; 0 before the first delivery.
+    double per_second() const { return fastest_; }
+
+  private:
+    static constexpr auto time_constant = std::chrono::seconds(10);
+    rate_meter recent_{time_constant};
+    std::optional<deadline> begun_;
+    double fastest_ = 0;
+};
+
 }  // namespace warifu

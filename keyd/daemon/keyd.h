@@ -95,6 +95,8 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     };
     struct flow {
         rate_meter in, out;
+        delivery_rate service;            // of the link's key delivery service
+        std::uint64_t short_answers = 0;  // of that service, when it was last asked
     };
     struct counters {
         std::uint64_t imports = 0;
@@ -143,7 +145,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     void take(const stream_name& stream, const held_window& window);
     void give_back(const stream_name& stream, const held_window& window);
     void burn(const stream_name& stream, const held_window& window);
-    std::optional<std::uint64_t> key_rate(const stream_name& stream) const;
+    std::optional<std::uint64_t> key_rate(const stream_name& stream);
     template <typename Attempt>
     auto with_key(client_ptr from, stream_name stream, key_use use, std::uint32_t wait_ms, Attempt attempt)
         -> awaitable<decltype(attempt())>;

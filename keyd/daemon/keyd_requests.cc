@@ -61,8 +61,18 @@ auto keyd::with_key(client_ptr from, stream_name stream, key_use use, std::uint3
     co_return last;
 }
 
-std::optional<std::uint64_t> keyd::key_rate(const stream_name& stream) const {
+std::optional<std::uint64_t> keyd::key_rate(const stream_name& stream) {
     std::optional<std::uint64_t> sum;
+    if (links_) {
+        for (const auto& service : links_->services()) {
+            if (service->options().own != stream.sender || service->options().peer != stream.receiver) continue;
+            auto& known = flows_[stream];
+            const auto short_answers = service->counters().kme_short;
+            if (std::exchange(known.short_answers, short_answers) != short_answers)
+                known.service.ran_short(steady_clock::now());
+            sum = static_cast<std::uint64_t>(known.service.per_second());
+        }
+    }
     for (const auto& source : sources_)
         if (const auto rate = source->key_rate(stream)) sum = sum.value_or(0) + *rate;
     return sum;

@@ -122,6 +122,7 @@ task<> keyd::join(block_header header, slice bytes) {
     ++count_.imports;
     const std::uint64_t data_bytes = header.range.end() - header.data_begin();
     flows_[header.stream].in.add(static_cast<double>(data_bytes), steady_clock::now());
+    flows_[header.stream].service.delivered(data_bytes, steady_clock::now());
     wake_waiters();
     erase_wanted_.set();
     co_return result<void>{};

@@ -131,5 +131,24 @@ TEST_F(keyd_links_test, keyds_get_equal_pads_from_their_service_over_restarts) {
     });
 }
 
+TEST_F(keyd_links_test, what_is_out_follows_the_rate_of_the_service) {
+    auto b = start("b"), a = start("a");
+    ASSERT_TRUE(a && b);
+    run([&]() -> awaitable<void> {
+        EXPECT_TRUE(co_await filled("a"));
+        const auto client = co_await keyd_client::connect(directory / "a/keyd.sock");
+        EXPECT_TRUE(client);
+        if (!client) co_return;
+        const auto got = co_await (*client)->claim_send(ab, session_id{}, 65'536, 8U << 20U, key_use::bulk,
+                                                        deadline_in_ms(10'000));
+        EXPECT_TRUE(got) << got.error().message();
+        if (got) EXPECT_LT((*got)->range().size, 700'000U) << "a quarter of what may be out, of a stock that has more";
+    });
+    run([&]() -> awaitable<void> {
+        co_await a->stop();
+        co_await b->stop();
+    });
+}
+
 }  // namespace
 }  // namespace warifu
