@@ -52,8 +52,8 @@ cleanup() {
     for d in "$DIR" ${MORE_DIRS:-}; do
         [ -d "$d/run" ] || continue
         timeout 120 "$WARIFU" down "$d" >/dev/null 2>&1
-        for file in "$d"/run/*.pid; do [ -f "$file" ] && kill9 "$file" 2>/dev/null; done
-        umount -l "$d/mnt" 2>/dev/null
+        for file in "$d"/run/*.pid "$d"/run/*/*.pid; do [ -f "$file" ] && kill9 "$file" 2>/dev/null; done
+        for place in "$d/mnt" "$d"/mnt-*; do umount -l "$place" 2>/dev/null; done
     done
     rm -rf "$WORK" "$PADS"
     exit $status

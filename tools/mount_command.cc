@@ -256,7 +256,24 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
     return outcome;
 }
 
+/// The volume as another site mounts it: a configuration of its own below the volume's run directory, so that both can
+/// be mounted on one machine, and status and umount find this one.
+result<path_fs::path> config_at_site(const path_fs::path& config, const std::string& name) {
+    TRY(auto place, find_volume(config));
+    TRY(const auto site, find_site(place, name));
+    place.volume.site = place.layout ? place.layout->site_file(site.name) : path_fs::absolute(name).lexically_normal();
+    place.volume.run /= site.name;
+    std::error_code ec;
+    path_fs::create_directories(place.volume.run, ec);
+    const path_fs::path file = place.volume.run / "volume.json";
+    TRY_VOID(save(place.volume, file));
+    return file;
+}
+
 result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) {
+    if (!arguments.site.empty()) {
+        TRY(arguments.config, config_at_site(arguments.config, std::exchange(arguments.site, "")));
+    }
     TRY(const auto options, parse_mount_options(arguments.options));
     if (options.memory_size != 0) arguments.memory_size = options.memory_size;
     if (arguments.memory_size < memory_size_min) return fail(errc::bad_argument, "the memory is at least 64M");
@@ -278,7 +295,10 @@ result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) 
     return outcome;
 }
 
-result<int> mount_in_background(const mount_arguments& arguments) {
+result<int> mount_in_background(mount_arguments arguments) {
+    if (!arguments.site.empty()) {
+        TRY(arguments.config, config_at_site(arguments.config, std::exchange(arguments.site, "")));
+    }
     TRY(const auto place, find_volume(arguments.config));
     TRY_VOID(spawn_mount(arguments, place));
     return exit_ok;
@@ -317,7 +337,8 @@ void add_mount_command(cli& c) {
         cli::command(c.app, "mount", "Mount a volume; returns when it is usable",
                      "  warifu mount /etc/warifu/volume.json /mnt/genomes\n"
                      "  warifu mount /srv/demo /srv/demo/mnt -o ro\n"
-                     "  warifu mount /etc/warifu/volume.json /mnt/genomes -o takeover --memory 1G\n"
+                     "  warifu mount /etc/warifu/volume.json /mnt/genomes --takeover --memory 1G\n"
+                     "  warifu mount /srv/demo /mnt/second --site site2 --takeover\n"
                      "  warifu mount /etc/warifu/volume.json /mnt/genomes -o alarm=/usr/local/sbin/page,alarm_key=1G\n"
                      "  mount -t fuse.warifu /etc/warifu/volume.json /mnt/genomes      # with the mount helper\n"
                      "Options of -o: ro, takeover (displace a live writer), sync_close (close waits until the file\n"
@@ -331,12 +352,16 @@ void add_mount_command(cli& c) {
     command->add_option("CONFIG", given->config, "volume.json or a deployment directory")->required();
     command->add_option("MOUNTPOINT", given->mountpoint, "an empty directory")->required();
     command->add_option("-o", given->options, "mount options, separated by commas")->take_all();
+    const auto takeover = std::make_shared<bool>(false);
+    command->add_flag("--takeover", *takeover, "displace a writer that lives; it turns read-only for good");
+    command->add_option("--site", given->site, "of a deployment: mount as this site does (its status: RUN/SITE)");
     command->add_option("--memory", *memory, "memory for data under way and caches")->capture_default_str();
     command->add_flag("-f,--foreground", *foreground, "stay in the foreground");
     add_daemon_options(command, given->daemon);
-    c.run(command, [given, memory, foreground]() -> result<int> {
+    c.run(command, [given, memory, foreground, takeover]() -> result<int> {
         ready_signal ready(given->daemon.ready_fd);
         auto outcome = [&]() -> result<int> {
+            if (*takeover) given->options.emplace_back("takeover");
             TRY(given->memory_size, parse_size(*memory));
             if (given->memory_size < memory_size_min) return fail(errc::bad_argument, "--memory is at least 64M");
             return *foreground ? mount_in_foreground(*given, ready) : mount_in_background(*given);

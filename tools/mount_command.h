@@ -15,6 +15,7 @@ inline constexpr std::size_t mount_memory_size_default = 512U << 20U;
 
 struct mount_arguments {
     std::filesystem::path config;  // volume.json or a deployment directory
+    std::string site;              // of a deployment: mount as this site does; empty: as the volume's own
     std::filesystem::path mountpoint;
     std::vector<std::string> options;  // each a list of -o words
     std::size_t memory_size = mount_memory_size_default;

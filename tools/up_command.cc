@@ -270,6 +270,17 @@ result<int> up(const up_arguments& given) {
     return exit_ok;
 }
 
+/// Mounts that were made with --site.
+result<void> unmount_other_sites(const deployment_layout& layout, const std::vector<std::string>& names,
+                                 unmount_arguments arguments) {
+    std::error_code ec;
+    for (const auto& name : names) {
+        arguments.target = layout.run() / name / "volume.json";
+        if (path_fs::exists(arguments.target, ec)) TRY_VOID(unmount(arguments));
+    }
+    return {};
+}
+
 /// Stops everything; the first trouble is reported, the rest is stopped all the same.
 result<int> down(const path_fs::path& directory, bool force, std::chrono::seconds timeout) {
     const deployment_layout layout(directory);
@@ -283,6 +294,7 @@ result<int> down(const path_fs::path& directory, bool force, std::chrono::second
     unmount_arguments mount{layout.root(), force, timeout};
     // A deployment whose making was interrupted has no volume to unmount.
     if (path_fs::exists(layout.volume_file(), ec)) TRY_VOID(unmount(mount));
+    TRY_VOID(unmount_other_sites(layout, names, mount));
     for (const auto part : {deployment_part::server, deployment_part::keyd})
         for (const auto& name : names) TRY_VOID(stop_part(layout, name, part, patience));
     for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, patience));

@@ -76,6 +76,18 @@ void memory_store::crash() {
     heartbeat_.reset();
 }
 
+void memory_store::crash(const std::function<bool()>& keeps) {
+    for (const chunk_id& id : changed_) {
+        if (!keeps()) continue;
+        const auto held = now_.chunks.find(id);
+        if (held == now_.chunks.end())
+            durable_.chunks.erase(id);
+        else
+            durable_.chunks.insert_or_assign(id, held->second);
+    }
+    crash();
+}
+
 std::uint64_t memory_store::free_bytes() const {
     const std::uint64_t taken = used_ + reserved_;
     return taken < capacity_ ? capacity_ - taken : 0;

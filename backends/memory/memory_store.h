@@ -4,6 +4,7 @@
 // business.
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -48,6 +49,9 @@ class memory_store final : public share_store {
     const memory_image& durable() const { return durable_; }
     /// The process dies and comes back: only durable() is left; heartbeat, pins and reservations are gone.
     void crash();
+    /// The same, but of the chunks that were put or removed since the last flush those stay so of which `keeps` says
+    /// so: the medium may have got them.
+    void crash(const std::function<bool()>& keeps);
     void set_capacity(std::uint64_t bytes) { capacity_ = bytes; }
 
     task<store_state> state() override;

@@ -67,10 +67,12 @@ auto run_in(asio::thread_pool& pool, Work work) -> awaitable<std::invoke_result_
     using value_type = std::invoke_result_t<Work>;
     const auto back = co_await asio::this_coro::executor;
     auto arrival = std::make_shared<promised<value_type>>(back);
+    ++simulated_time::busy;
     asio::post(pool, [back, arrival, work = std::move(work)]() mutable {
         // The value crosses threads inside the posted handler, so only the core thread touches `arrival`.
         auto value = std::make_shared<value_type>(work());
         asio::post(back, [arrival, value] { arrival->set(std::move(*value)); });
+        --simulated_time::busy;
     });
     auto value = co_await arrival->take();
     co_return std::move(*value);

@@ -1,11 +1,51 @@
 #include "fs/async/wait.h"
 
+#include <map>
+
 namespace warifu {
+namespace {
+
+/// Who waits in simulated time: by deadline, then in the order of the calls.
+std::multimap<deadline, std::weak_ptr<asio::steady_timer>>& simulated_waits() {
+    static std::multimap<deadline, std::weak_ptr<asio::steady_timer>> waits;
+    return waits;
+}
+
+}  // namespace
+
+void simulated_time::begin(deadline start) {
+    simulated_time_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(start.time_since_epoch()).count();
+}
+
+bool simulated_time::advance() {
+    auto& waits = simulated_waits();
+    while (!waits.empty()) {
+        const deadline next = waits.begin()->first;
+        bool woke = false;
+        while (!waits.empty() && waits.begin()->first == next) {
+            const auto timer = waits.begin()->second.lock();
+            waits.erase(waits.begin());
+            if (!timer) continue;
+            if (next > steady_clock::now()) begin(next);
+            woke = timer->cancel() > 0 || woke;
+        }
+        if (woke) return true;
+    }
+    return false;
+}
+
+void simulated_time::wake_at(deadline until, const std::shared_ptr<asio::steady_timer>& timer) {
+    timer->expires_at(deadline::max());
+    if (until != deadline::max()) simulated_waits().emplace(until, timer);
+}
 
 awaitable<void> sleep_for(steady_clock::duration duration) {
-    asio::steady_timer timer(co_await asio::this_coro::executor);
-    timer.expires_after(duration);
-    co_await timer.async_wait(use_values);
+    const auto timer = std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor);
+    if (simulated_time::is_on())
+        simulated_time::wake_at(steady_clock::now() + duration, timer);
+    else
+        timer->expires_after(duration);
+    co_await timer->async_wait(use_values);
 }
 
 event::event(asio::any_io_executor executor) : executor_(std::move(executor)) {}
@@ -23,7 +63,10 @@ void event::reset() {
 awaitable<bool> event::wait(deadline until) {
     if (set_) co_return true;
     auto timer = std::make_shared<asio::steady_timer>(executor_);
-    timer->expires_at(until);
+    if (simulated_time::is_on())
+        simulated_time::wake_at(until, timer);
+    else
+        timer->expires_at(until);
     waiters_.push_back(timer);
     co_await timer->async_wait(use_values);
     // set() clears the list; only a waiter that timed out is still in it.

@@ -13,6 +13,25 @@
 
 namespace warifu {
 
+/// Simulated time, for tests of one process that holds every party: waits of this file end when simulated time reaches
+/// their deadline, in the order of their deadlines, and nothing else moves that time. Core thread, but for busy.
+class simulated_time {
+  public:
+    /// From here on the process lives in simulated time, which begins at `start`. Never undone.
+    static void begin(deadline start);
+    static bool is_on() { return simulated_time_ns.load(std::memory_order_relaxed) >= 0; }
+    /// Moves time on to the next deadline and wakes who waits for it. False when nobody waits.
+    static bool advance();
+    /// Threads that compute and will post to the core thread (fan_out.h's run_in, less those blocked in run_on): time
+    /// must not move meanwhile.
+    static inline std::atomic<int> busy = 0;
+
+  private:
+    friend awaitable<void> sleep_for(steady_clock::duration duration);
+    friend class event;
+    static void wake_at(deadline until, const std::shared_ptr<asio::steady_timer>& timer);
+};
+
 /// Suspends for `duration`; returns early (quietly) when cancelled.
 awaitable<void> sleep_for(steady_clock::duration duration);
 
@@ -117,11 +136,27 @@ class byte_budget {
     std::size_t in_use_ = 0;
 };
 
-/// Runs `work` (a callable returning awaitable<T>) on the core thread and blocks this other thread until it is done.
-/// REQUIRES: the caller is not the core thread. Exceptions are carried over.
+/// Runs `work` (an awaitable<T>, or a callable that returns one) on the core thread and blocks this other thread until
+/// it is done. REQUIRES: the caller is not the core thread. Exceptions are carried over.
+template <typename T>
+T run_on(asio::io_context& core, awaitable<T> work) {
+    // Under simulation this thread does not count as busy from here on until the work is done.
+    const auto arrival = std::make_shared<std::promise<T>>();  // its setter may outlive this call
+    const auto arrive = [arrival](std::exception_ptr failure, auto... value) {
+        ++simulated_time::busy;
+        if (failure)
+            arrival->set_exception(failure);
+        else
+            arrival->set_value(std::move(value)...);
+    };
+    auto done = arrival->get_future();
+    asio::co_spawn(core, std::move(work), arrive);
+    --simulated_time::busy;
+    return done.get();
+}
 template <typename Work>
-auto run_on(asio::io_context& core, Work work) {
-    return asio::co_spawn(core, std::move(work), asio::use_future).get();
+auto run_on(asio::io_context& core, Work work) -> typename std::invoke_result_t<Work>::value_type {
+    return run_on(core, work());  // `work` lives until it is done
 }
 
 }  // namespace warifu

@@ -87,7 +87,12 @@ awaitable<bool> committer::attempt(bool seal, bool forced) {
     const std::shared_ptr<cut> taken = co_await run_in(worker_, work);
     auto outcome = taken->outcome;
     if (outcome && taken->edits) outcome = co_await make_durable(taken);
-    if (!outcome) ++commits_failed_;
+    if (!outcome) {
+        ++commits_failed_;
+        // A volume that lost its authority never takes anything again: nobody is to wait for it.
+        const auto writable = volume_.check_writable();
+        if (!writable && writable.error().code == errc::read_only) set_fatal(writable.error());
+    }
     settle(taken->generation, outcome);
     co_return outcome.has_value();
 }

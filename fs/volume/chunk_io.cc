@@ -30,7 +30,15 @@ chunk_io::chunk_io(membership& members, const scheme& shape, const volume_id& vo
       volume_(volume),
       pool_(pool),
       randomness_(std::move(randomness)),
-      in_flight_(members.executor, shares_in_flight_size_max) {}
+      in_flight_(members.executor, shares_in_flight_size_max),
+      idle_(members.executor) {}
+
+awaitable<void> chunk_io::wait_idle() {
+    while (outstanding_ > 0) {
+        idle_.reset();
+        co_await idle_.wait();
+    }
+}
 
 std::uint32_t metadata_piece_payload_size(const scheme& shape) {
     const std::size_t units = std::max<std::size_t>(1, metadata_piece_size_aim / shape.unit_size());
@@ -158,6 +166,7 @@ task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> 
 }
 
 task<> chunk_io::put_at_learner(share_index site, std::shared_ptr<pending_chunk> chunk) {
+    const outstanding counted(*this);
     const auto store = members_.site(site).store;
     share_put share = chunk->shares[site.value];
     const auto done = co_await store->put(std::move(share));
@@ -196,6 +205,7 @@ std::vector<share_index> chunk_io::by_latency() const {
 }
 
 task<std::vector<slice>> chunk_io::timed_get(share_index site, chunk_id chunk, std::vector<share_range> ranges) {
+    const outstanding counted(*this);
     const auto store = members_.site(site).store;
     const auto start = steady_clock::now();
     auto got = co_await store->get(chunk, ranges);
@@ -359,11 +369,14 @@ task<chunk_io::fetched_whole> chunk_io::fetch_whole(share_index site, chunk_id i
     co_return whole;
 }
 
-task<> chunk_io::heal_chunk(share_index target, chunk_id id, chunk_kind kind) {
+task<> chunk_io::heal_chunk(share_index target, chunk_id id, chunk_kind kind, std::vector<share_index> also) {
     CO_TRY(const keys_ref keys, keys_of(id.epoch));
     std::vector<std::pair<share_index, fetched_whole>> found;
     error last(errc::not_found);
-    for (const share_index site : by_latency()) {
+    std::vector<share_index> sources = by_latency();
+    std::erase_if(also, [&](share_index site) { return std::ranges::find(sources, site) != sources.end(); });
+    sources.insert(sources.end(), also.begin(), also.end());
+    for (const share_index site : sources) {
         if (found.size() == shape_.k()) break;
         auto whole = co_await fetch_whole(site, id);
         if (whole)

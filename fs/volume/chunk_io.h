@@ -56,7 +56,12 @@ class chunk_io {
 
     /// Rebuilds the share of `target` from k members, checks it against the chunk's hashes and puts it there.
     /// not_found: the chunk is not at the members (it died meanwhile, or is still on its way).
-    task<> heal_chunk(share_index target, chunk_id id, chunk_kind kind);
+    /// `also`: sites beside the members that have it for certain.
+    task<> heal_chunk(share_index target, chunk_id id, chunk_kind kind, std::vector<share_index> also = {});
+
+    /// Returns when no request to a site is under way any more that would come back to this object: hedged reads and
+    /// puts at learners outlive who asked for them.
+    awaitable<void> wait_idle();
 
     const scheme& sharing() const { return shape_; }
     chunk_io_counters counters() const;
@@ -93,6 +98,21 @@ class chunk_io {
     std::list<std::shared_ptr<pending_chunk>> kept_;  // put everywhere, oldest first
     std::size_t kept_size_ = 0;                       // bytes of shares
     chunk_io_counters counters_;
+    /// Counts a request that may outlive who asked for it.
+    class outstanding {
+      public:
+        explicit outstanding(chunk_io& owner) : owner_(owner) { ++owner_.outstanding_; }
+        ~outstanding() {
+            if (--owner_.outstanding_ == 0) owner_.idle_.set();
+        }
+        outstanding(const outstanding&) = delete;
+        outstanding& operator=(const outstanding&) = delete;
+
+      private:
+        chunk_io& owner_;
+    };
+    std::size_t outstanding_ = 0;
+    event idle_;
 };
 
 }  // namespace warifu

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <set>
+
+#include "fs/volume/quorum.h"
 
 namespace warifu {
 namespace {
@@ -20,7 +23,10 @@ journal_claims collect(const std::vector<site_journal>& journals) {
 
 class rebuilder {
   public:
-    rebuilder(const record_codec& codec, journal_claims all) : codec_(codec), all_(std::move(all)) {}
+    rebuilder(const record_codec& codec, const std::vector<site_journal>& journals)
+        : codec_(codec), all_(collect(journals)) {
+        for (const site_journal& journal : journals) answered_[journal.site] = incarnation_mark(journal.incarnation);
+    }
 
     result<history> run() {
         if (all_.empty()) return fail(errc::not_found, "no site has a journal of this volume");
@@ -36,6 +42,7 @@ class rebuilder {
             apply(out, good_.at(sequence));
             out.records.push_back(std::move(good_.at(sequence)));
         }
+        out.committed = std::min(std::max(out.committed, wholly_held(out)), out.head());
         out.liars.assign(liars_.begin(), liars_.end());
         if (!undecodable_.empty() && *undecodable_.rbegin() > out.head())
             out.disputed = fmt::format("record {} is claimed by {} sites but cannot be rebuilt", *undecodable_.rbegin(),
@@ -43,6 +50,8 @@ class rebuilder {
         else if (const auto next = good_.upper_bound(out.head()); next != good_.end())
             out.disputed =
                 fmt::format("record {} is there but record {} before it is not", next->first, out.head() + 1);
+        else
+            look_for_absent_holders(out);
         return out;
     }
 
@@ -67,6 +76,7 @@ class rebuilder {
             kept.sequence = sequence;
             kept.epoch = epoch;
             kept.record = std::move(*record);
+            kept.mark = opened->mark;
             for (const auto& [site, entry] : holders) {
                 if (std::ranges::find(opened->liars, site) != opened->liars.end()) {
                     liars_.insert(site);
@@ -79,6 +89,61 @@ class rebuilder {
             undecodable_.erase(sequence);
             return;
         }
+    }
+
+    /// The greatest kept record that every site of its own view is seen to hold.
+    static std::uint64_t wholly_held(const history& out) {
+        for (auto kept = out.records.rbegin(); kept != out.records.rend(); ++kept) {
+            const auto held = [&](const view_mark::member& member) { return kept->shares.contains(member.site); };
+            if (std::ranges::all_of(kept->mark.members, held)) return kept->sequence;
+        }
+        return 0;
+    }
+
+    /// A record that fewer than k sites hold was never committed, unless every site of its view that does not hold it
+    /// did not answer (or lost its store): then those may hold it.
+    void look_for_absent_holders(history& out) const {
+        for (const auto& [sequence, epochs] : all_) {
+            if (sequence < out.records.front().sequence) continue;
+            for (const auto& [epoch, holders] : epochs) {
+                if (sequence <= out.head() &&
+                    out.records[sequence - out.records.front().sequence].epoch >= epoch)
+                    break;  // newest first
+                const std::set<share_index> absent = absent_holders(holders);
+                if (absent.empty()) continue;
+                std::set<share_index> holding;
+                for (const auto& [site, entry] : holders) holding.insert(site);
+                out.awaited.assign(absent.begin(), absent.end());
+                out.disputed = fmt::format("record {} is held by {} alone of the sites that answer; {} may hold it too",
+                                           sequence, names_of(out, holding), names_of(out, absent));
+                return;
+            }
+        }
+    }
+    static std::string names_of(const history& out, const std::set<share_index>& sites) {
+        std::vector<std::string> names;
+        for (const share_index site : sites)
+            names.push_back(site.value < out.description.sites.size() ? out.description.sites[site.value]
+                                                                      : fmt::format("site {}", site.value));
+        return fmt::format("{}", fmt::join(names, ", "));
+    }
+    /// Who may hold it too; empty when it was certainly not committed.
+    std::set<share_index> absent_holders(const claims& holders) const {
+        const unsigned least = view_size_min(codec_.threshold(), codec_.site_count());
+        for (const auto& [holder, entry] : holders) {
+            const auto mark = decode_view_mark(entry->share.view());
+            if (!mark || mark->members.size() < least) continue;  // nobody commits to fewer
+            std::set<share_index> missing;
+            bool lacking = false;
+            for (const auto& member : mark->members) {
+                if (holders.contains(member.site)) continue;
+                missing.insert(member.site);
+                const auto answered = answered_.find(member.site);
+                lacking = lacking || (answered != answered_.end() && answered->second == member.incarnation);
+            }
+            if (!lacking && !missing.empty()) return missing;
+        }
+        return {};
     }
 
     std::optional<std::uint64_t> last_whole_snapshot() const {
@@ -107,6 +172,7 @@ class rebuilder {
 
     const record_codec& codec_;
     journal_claims all_;
+    std::map<share_index, std::uint32_t> answered_;  // with the mark of their incarnation
     std::map<std::uint64_t, kept_record> good_;
     std::set<std::uint64_t> undecodable_;
     std::set<share_index> liars_;
@@ -115,7 +181,7 @@ class rebuilder {
 }  // namespace
 
 result<history> rebuild_history(const record_codec& codec, const std::vector<site_journal>& journals) {
-    return rebuilder(codec, collect(journals)).run();
+    return rebuilder(codec, journals).run();
 }
 
 }  // namespace warifu

@@ -23,6 +23,7 @@ struct kept_record {
     std::uint64_t sequence = 0;
     ballot epoch;
     std::vector<chunk_id> chunks;
+    view_mark mark;                       // the view that was to hold it
     std::map<share_index, slice> shares;  // of the sites that hold this very record
     journal_record record;
 };
@@ -32,9 +33,14 @@ struct history {
     view last_view;
     std::vector<epoch_keys> epochs;
     volume_description description;
-    std::uint64_t committed = 0;          // the greatest that a record claims
+    /// Durable at a whole view for certain: what a record says of those before it, or what every site of its view
+    /// holds. At most head(). What comes after it may be taken back by a recovery.
+    std::uint64_t committed = 0;
     std::vector<share_index> liars;       // sites whose shares contradict a record that k others give
-    std::optional<std::string> disputed;  // k sites claim a newer record that cannot be rebuilt
+    std::optional<std::string> disputed;  // there may be a committed record after head() that cannot be rebuilt
+    /// Then: the sites that did not answer and that, if they hold what others claim, give it back. Empty when no site
+    /// can help.
+    std::vector<share_index> awaited;
 
     std::uint64_t head() const { return records.back().sequence; }
 };

@@ -25,14 +25,15 @@ task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunk
     for (;;) {
         CO_TRY_VOID(members_.check_writable());
         record.committed = committed_;
+        const view holders = members_.current;  // it may shrink while randomness is waited for
         if (members_.view_dirty) {
-            record.new_view = members_.current;
+            record.new_view = holders;
             members_.view_dirty = false;
         }
         const byte_vector payload = encode_journal_record(record);
         CO_TRY(random_, co_await chunks_.draw(codeword_random_size(chunks_.sharing(), payload.size()),
                                               key_use::control));
-        auto shares = codec_.seal(members_.authority, last_ + 1, payload, *random_);
+        auto shares = codec_.seal(members_.authority, last_ + 1, holders, payload, *random_);
         if (!shares) co_return fail(std::move(shares).error());
         bytes_since_snapshot_ += payload.size();
         bytes_total_ += payload.size();

@@ -26,6 +26,7 @@ bool membership::drop(share_index index, const std::string& why) {
     if (!current.has(index)) return true;
     if (!may_drop()) return false;
     waiting_for.erase(index);
+    out_of_contact.erase(index);
     std::erase_if(current.members, [&](const view_member& member) { return member.site == index; });
     ++current.number;
     view_dirty = true;

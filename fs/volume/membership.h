@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,10 +72,15 @@ class membership {
 
     /// Authority is lost for good; every later check_writable() says why.
     void lose_authority(const std::string& why);
+    bool is_authority_lost() const { return lost_.has_value(); }
+    /// A better reason, once it is known. REQUIRES is_authority_lost().
+    void explain_loss(const std::string& why) { lost_ = why; }
     result<void> check_writable() const;
 
     /// What writes wait for, by site: shown in status; gone when the site took what it was given.
     std::map<share_index, std::string> waiting_for;
+    /// Members that do not answer heartbeats and cannot be spared: every write waits for them.
+    std::set<share_index> out_of_contact;
 
   private:
     std::optional<std::string> lost_;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint32_t journal_read_size = 4U << 20U;
 constexpr std::uint32_t live_writer_age_ms = 10'000;
+constexpr std::uint32_t writer_watch_ms = 250;
 
 std::string names_of(const std::vector<volume_site>& sites, const auto& wanted) {
     std::vector<std::string> names;
@@ -73,18 +74,31 @@ std::optional<writer_identity> volume_impl::live_writer(const site_states& state
     return std::nullopt;
 }
 
-/// A writer of this machine may be draining after its unmounting: it gets a while to go.
+/// The younger of the heartbeats that sites tell of this writer, in milliseconds.
+static std::uint32_t age_of_last_beat(const std::map<share_index, store_state>& states, const writer_identity& writer) {
+    std::uint32_t age = live_writer_age_ms;
+    for (const auto& [site, state] : states)
+        if (state.heartbeat && state.heartbeat->writer == writer) age = std::min(age, state.heartbeat->age_ms);
+    return age;
+}
+
+/// A writer of this machine may be draining after its unmounting: it gets a while to go. One of another machine is
+/// watched until it is heard of again, or was not for so long that it counts as dead.
 task<> volume_impl::wait_for_writer(site_states& states) {
     const deadline until = deadline_in_ms(options_.writer_wait_ms);
+    const deadline judged = deadline_in_ms(live_writer_age_ms);
+    std::uint32_t last_age = live_writer_age_ms;
     for (;;) {
         const auto writer = live_writer(states);
         if (!writer || options_.takeover) co_return result<void>();
-        if (writer->machine != identity_.machine || steady_clock::now() >= until)
-            co_return fail(
-                errc::busy,
-                fmt::format("the volume is being written by process {} on machine {} (takeover displaces it)",
-                            writer->pid, writer->machine));
-        co_await pause(std::chrono::milliseconds(100));
+        const std::uint32_t age = age_of_last_beat(states, *writer);
+        const bool lives = age < last_age && last_age < live_writer_age_ms;
+        const bool here = writer->machine == identity_.machine;
+        if (here ? steady_clock::now() >= until : lives || steady_clock::now() >= judged)
+            co_return fail(errc::busy, fmt::format("the volume is being written by {} (takeover displaces it)",
+                                                   describe(*writer)));
+        last_age = age;
+        co_await pause(std::chrono::milliseconds(writer_watch_ms));
         states = co_await ask_states();
     }
 }
@@ -96,7 +110,7 @@ task<> volume_impl::take_authority(site_states& states) {
         counter = std::max({counter, state.promised.counter, state.journal.last_epoch.counter});
     ballot mine;
     mine.counter = counter + 1;
-    mine.nonce = kernel_random_u64();
+    mine.nonce = options_.draw_nonce();
     fan_out<void> calls(members_.executor);
     for (const auto& [site, state] : states) calls.start(site.value, members_.site(site).store->promise(mine));
     co_await calls.wait_all();
@@ -172,6 +186,20 @@ task<> volume_impl::settle_view(const history& past, const site_states& states) 
     co_return result<void>();
 }
 
+/// A site that lost its power may lack, with the record, chunks that were put there for it: they are made again from k
+/// others, members or other holders of the record (a site on its way back may have it before a member does).
+task<> volume_impl::copy_with_chunks(share_index site, journal_entry entry, bool restart,
+                                     std::vector<share_index> holders) {
+    const auto done = co_await journal_->copy_entry(site, entry, restart);
+    if (done || done.error().code != errc::not_found) co_return done;
+    for (const chunk_id& chunk : entry.chunks) {
+        auto healed = co_await chunks_.heal_chunk(site, chunk, chunk_kind::data, holders);
+        if (!healed) healed = co_await chunks_.heal_chunk(site, chunk, chunk_kind::metadata, holders);
+        if (!healed) co_return healed;
+    }
+    co_return co_await journal_->copy_entry(site, std::move(entry), restart);
+}
+
 /// Every member gets the records from the last snapshot on that it lacks, bit for bit; what it has beyond the head goes
 /// when the opening record replaces it. A member that cannot take them leaves the view.
 task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
@@ -183,7 +211,11 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
         for (const kept_record& kept : past.records) {
             if (kept.shares.contains(journal.site) && !restart) continue;
             std::map<share_index, bytes_view> sources;
-            for (const auto& [site, share] : kept.shares) sources[site] = share.view();
+            std::vector<share_index> holders;
+            for (const auto& [site, share] : kept.shares) {
+                sources[site] = share.view();
+                holders.push_back(site);
+            }
             journal_entry entry;
             entry.sequence = kept.sequence;
             entry.epoch = kept.epoch;
@@ -193,7 +225,7 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
             } else {
                 CO_TRY(entry.share, codec_.rebuild(journal.site, sources));
             }
-            const auto done = co_await journal_->copy_entry(journal.site, std::move(entry), restart);
+            const auto done = co_await copy_with_chunks(journal.site, std::move(entry), restart, holders);
             restart = false;
             if (done) continue;
             if (!members_.drop(journal.site, done.error().message())) co_return done;
@@ -225,21 +257,40 @@ task<> volume_impl::write_opening(const history& past) {
     co_return co_await journal_->append(std::move(opening), {});
 }
 
-/// Replays the kept records into the metadata files and opens RocksDB on them, on a worker.
-task<> volume_impl::load(const history& past) {
+/// The metadata files as the kept records up to `last` make them.
+result<void> volume_impl::load_files(const history& past, std::uint64_t last) {
     files_ = std::make_unique<metadata_files>(*this, files_options());
     byte_vector snapshot;  // its parts are pieces of one run of edits
     for (const kept_record& kept : past.records) {
+        if (kept.sequence > last) break;
         const journal_record& record = kept.record;
         if (record.snapshot) {
             snapshot.insert(snapshot.end(), record.edits.begin(), record.edits.end());
-            if (record.snapshot->part + 1 == record.snapshot->parts) CO_TRY_VOID(files_->load_edits(snapshot));
+            if (record.snapshot->part + 1 == record.snapshot->parts) TRY_VOID(files_->load_edits(snapshot));
         } else if (!record.edits.empty()) {
-            CO_TRY_VOID(files_->load_edits(record.edits));
+            TRY_VOID(files_->load_edits(record.edits));
         }
     }
+    return {};
+}
+
+/// What a reader may show: what no recovery can take back, as far as that can be known. When sites are lost and nobody
+/// writes, that is what a recovery with the sites that are left would keep.
+static std::uint64_t last_to_show(const history& past, bool all_answer, bool is_written) {
+    const auto& snapshot = past.records.front().record.snapshot;
+    const std::uint64_t least = past.records.front().sequence + (snapshot ? snapshot->parts - 1 : 0);
+    const bool certain = (all_answer || is_written) && past.committed >= least;
+    return certain ? past.committed : past.head();
+}
+
+/// Loads the metadata files and opens RocksDB on them, on a worker.
+task<> volume_impl::load(const history& past, const site_states& states) {
+    const bool writing = options_.mode == open_mode::write;
+    const bool all_answer = states.size() == members_.site_count;
+    const std::uint64_t last = writing ? past.head() : last_to_show(past, all_answer, live_writer(states).has_value());
+    CO_TRY_VOID(load_files(past, last));
     for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
-    const auto mode = options_.mode == open_mode::write ? metadata_db_mode::write : metadata_db_mode::read_only;
+    const auto mode = writing ? metadata_db_mode::write : metadata_db_mode::read_only;
     auto opened = co_await run_in(pool_, [this, mode]() -> result<void> {
         TRY(db_, open_metadata_db(*files_, options_.memory_size, mode));
         names_ = std::make_unique<name_space>(*db_);
@@ -267,20 +318,22 @@ task<> volume_impl::open_existing() {
     CO_TRY_VOID(check_description(past.description));
     CO_TRY_VOID(co_await settle_view(past, states));
     for (const share_index liar : past.liars) members_.site(liar).reason = "its journal contradicts the others";
+    // Sites that are only absent may come: a writer waits for them rather than going on read-only.
+    if (writing && past.disputed && !past.awaited.empty()) co_return fail(errc::missing_shares, *past.disputed);
     if (past.disputed) {
         disputed_ = "head disputed: " + *past.disputed;
         members_.lose_authority(disputed_);
     }
     journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, past.head());
+    for (const epoch_keys& keys : past.epochs) chunks_.add_keys(keys);
     if (writing && !past.disputed) {
         CO_TRY_VOID(co_await restore_tail(past, journals));
         CO_TRY_VOID(co_await write_opening(past));
     } else {
         options_.mode = open_mode::read_only;
         epochs_ = past.epochs;
-        for (const epoch_keys& keys : epochs_) chunks_.add_keys(keys);
     }
-    CO_TRY_VOID(co_await load(past));
+    CO_TRY_VOID(co_await load(past, states));
     start_upkeep();
     co_return result<void>();
 }

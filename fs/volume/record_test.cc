@@ -94,6 +94,31 @@ TEST(journal_record, refuses_wrong_versions_sections_views_and_schemes) {
     EXPECT_FALSE(decode_journal_record(encode_journal_record(record))) << "a part beyond the last";
 }
 
+TEST(view_mark, round_trips_behind_a_share_and_garbage_is_refused) {
+    const auto shape = *scheme::make(2, 3);
+    const record_codec codec(shape, random_uuid<volume_id>());
+    const auto random = make_drbg();
+    view v;
+    for (const std::uint8_t i : {std::uint8_t{0}, std::uint8_t{2}}) {
+        v.members.emplace_back().site.value = i;
+        v.members.back().incarnation = random_uuid<incarnation_id>();
+    }
+    const auto shares = *codec.seal({1, 2}, 3, v, as_bytes_view("text"), *random);
+    EXPECT_EQ(decode_view_mark(shares[1].view()), mark_of(v));
+    const std::map<share_index, bytes_view> two = {{share_index{0}, shares[0].view()},
+                                                   {share_index{2}, shares[2].view()}};
+    EXPECT_TRUE(std::ranges::equal(codec.rebuild(share_index{1}, two)->view(), shares[1].view()));
+    byte_vector bad(shares[0].view().begin(), shares[0].view().end());
+    bad.back() = std::byte{9};
+    EXPECT_EQ(decode_view_mark(bad).error().code, errc::bad_version);
+    bad.back() = std::byte{1};
+    for (const int count : {0, 17, 16}) {
+        bad[bad.size() - 2] = static_cast<std::byte>(count);
+        EXPECT_FALSE(decode_view_mark(bytes_view(bad).last(20))) << count;
+    }
+    EXPECT_FALSE(decode_view_mark(bytes_view(bad).first(1)));
+}
+
 /// A journal of five sites under 3-of-5: a snapshot and `count` commits.
 class history_rules : public testing::Test {
   protected:
@@ -103,7 +128,24 @@ class history_rules : public testing::Test {
         record.snapshot = snapshot_part{0, 1};
         record.description->threshold = 3;
         record.description->sites = {"a", "b", "c", "d", "e"};
+        for (site_journal& journal : journals) journal.incarnation = random_uuid<incarnation_id>();
+        record.committed = 0;
+        record.new_view = view_of(0b11111);
         add(1, {1, 1}, record, 0b11111);
+    }
+    view view_of(unsigned sites) {
+        view v;
+        for (std::uint8_t i = 0; i < 5; ++i) {
+            if (((sites >> i) & 1U) == 0) continue;
+            view_member& member = v.members.emplace_back();
+            member.site.value = i;
+            member.incarnation = journals[i].incarnation;
+        }
+        return v;
+    }
+    /// Takes the journals of all but these sites away.
+    void answer(unsigned sites) {
+        std::erase_if(journals, [&](const site_journal& j) { return ((sites >> j.site.value) & 1U) == 0; });
     }
     journal_record commit(const char* text) {
         journal_record record;
@@ -111,8 +153,9 @@ class history_rules : public testing::Test {
         record.edits.assign(bytes.begin(), bytes.end());
         return record;
     }
-    void add(std::uint64_t sequence, ballot epoch, const journal_record& record, unsigned sites) {
-        const auto shares = *codec.seal(epoch, sequence, encode_journal_record(record), *random);
+    void add(std::uint64_t sequence, ballot epoch, const journal_record& record, unsigned sites,
+             unsigned holders = 0b11111) {
+        const auto shares = *codec.seal(epoch, sequence, view_of(holders), encode_journal_record(record), *random);
         for (std::size_t i = 0; i < 5; ++i) {
             if (((sites >> i) & 1U) == 0) continue;
             journal_entry entry;
@@ -185,6 +228,49 @@ TEST_F(history_rules, it_starts_at_the_last_whole_snapshot) {
     part.snapshot = snapshot_part{1, 2};
     add(5, {1, 1}, part, 0b11111);
     EXPECT_EQ(rebuild_history(codec, journals)->records.front().sequence, 4U);
+}
+
+TEST_F(history_rules, what_a_smaller_view_may_have_committed_is_not_dropped) {
+    // Sites a and b fell silent; c, d and e went on without them. Then d and e are lost, and a and b are back.
+    add(2, {1, 1}, commit("two"), 0b11111);
+    add(3, {1, 1}, commit("three"), 0b11100, 0b11100);
+    answer(0b00111);
+    const auto past = rebuild_history(codec, journals);
+    ASSERT_TRUE(past) << past.error().message();
+    EXPECT_EQ(past->head(), 2U);
+    ASSERT_TRUE(past->disputed) << "site c alone cannot give record 3, but it was committed";
+    EXPECT_EQ(past->awaited, (std::vector<share_index>{share_index{3}, share_index{4}}));
+    EXPECT_EQ(*past->disputed, "record 3 is held by c alone of the sites that answer; d, e may hold it too");
+}
+
+TEST_F(history_rules, a_record_that_a_site_of_its_view_lacks_was_never_committed) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    add(3, {1, 1}, commit("three"), 0b00100, 0b11100);
+    answer(0b01111);
+    EXPECT_FALSE(rebuild_history(codec, journals)->disputed) << "d answers and does not have it";
+    journals.back().incarnation = random_uuid<incarnation_id>();
+    EXPECT_TRUE(rebuild_history(codec, journals)->disputed) << "d lost its store: it may have had it";
+}
+
+TEST_F(history_rules, a_mark_of_fewer_sites_than_a_view_has_counts_for_nothing) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    add(3, {1, 1}, commit("three"), 0b00001, 0b10001);
+    answer(0b01111);
+    EXPECT_FALSE(rebuild_history(codec, journals)->disputed);
+}
+
+TEST_F(history_rules, committed_is_what_a_record_says_or_a_whole_view_holds) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    EXPECT_EQ(rebuild_history(codec, journals)->committed, 2U);
+    add(3, {1, 1}, commit("three"), 0b01111);
+    EXPECT_EQ(rebuild_history(codec, journals)->head(), 3U);
+    EXPECT_EQ(rebuild_history(codec, journals)->committed, 2U) << "e may never get it";
+    journal_record four = commit("four");
+    four.committed = 3;
+    add(4, {1, 1}, four, 0b01111, 0b01111);
+    EXPECT_EQ(rebuild_history(codec, journals)->committed, 4U);
+    answer(0b00111);
+    EXPECT_EQ(rebuild_history(codec, journals)->committed, 3U) << "d, of its view, does not answer";
 }
 
 TEST_F(history_rules, fewer_than_k_sites_tell_nothing) {

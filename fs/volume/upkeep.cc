@@ -13,6 +13,7 @@ constexpr int silent_beats_max = 2;  // heartbeats in a row that a member may mi
 constexpr std::size_t heal_parallel_max = 8;
 constexpr std::size_t live_piece_step = 4096;
 constexpr int heal_pass_max = 100;
+constexpr int successor_asked_max = 30;  // heartbeat intervals
 
 }  // namespace
 
@@ -23,6 +24,12 @@ awaitable<bool> volume_impl::pause(steady_clock::duration duration) {
 awaitable<void> volume_impl::heartbeat_loop() {
     while (!stop_.is_set()) {
         beat_now_.reset();
+        if (members_.is_authority_lost()) {
+            co_await learn_successor();
+            publish_status();
+            co_await beat_now_.wait(deadline_in_ms(heartbeat_interval_ms));
+            continue;
+        }
         const bool all_answer = co_await beat();
         co_await write_view_if_dirty();
         publish_status();
@@ -66,14 +73,31 @@ void volume_impl::judge_member(site_link& link, const result<void>& beat, const 
         members_.drop(link.index, link.reason);
     } else if (beat && state != nullptr) {
         link.silent_beats = 0;
+        if (members_.out_of_contact.erase(link.index) != 0) link.reason.clear();
         return;
     } else if (!beat && beat.error().code == errc::stale_epoch) {
         members_.lose_authority("another writer took over the volume (" + link.name + ")");
     } else {
         link.reason = beat ? "it does not tell its state" : beat.error().message();
-        if (++link.silent_beats >= silent_beats_max) members_.drop(link.index, link.reason);
+        if (++link.silent_beats >= silent_beats_max && !members_.drop(link.index, link.reason))
+            members_.out_of_contact.insert(link.index);
     }
     if (link.role == site_role::down) link.silent_beats = 0;
+}
+
+/// After the loss of authority: who has it now, for the status. The new writer is heard of when it is open.
+awaitable<void> volume_impl::learn_successor() {
+    if (successor_asked_ >= successor_asked_max || !disputed_.empty()) co_return;
+    ++successor_asked_;
+    const site_states states = co_await ask_states();
+    for (const auto& [site, state] : states) {
+        const auto& beat = state.heartbeat;
+        if (!beat || beat->authority <= members_.authority || beat->writer == writer_identity()) continue;
+        members_.explain_loss(fmt::format("{} took over the volume with epoch {}", describe(beat->writer),
+                                          beat->authority.counter));
+        successor_asked_ = successor_asked_max;
+        co_return;
+    }
 }
 
 /// Tells the sites that this writer is gone: the next one need not wait for its heartbeats to grow old.

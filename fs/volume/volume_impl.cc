@@ -10,7 +10,7 @@ volume_impl::volume_impl(asio::io_context& core, volume_options options, scheme 
     : core_(core),
       options_(std::move(options)),
       shape_(shape),
-      pool_(2),
+      pool_(options_.worker_count),
       members_(core.get_executor(), options_.threshold,
                [&] {
                    std::vector<site_link> links;
@@ -240,6 +240,9 @@ void volume_impl::publish_status() {
     if (!writable) now.reason = writable.error().text;
     for (const auto& [site, what] : members_.waiting_for)
         now.reason += (now.reason.empty() ? "waits for " : "; ") + what;
+    for (const share_index site : members_.out_of_contact)
+        if (!members_.waiting_for.contains(site))
+            now.reason += (now.reason.empty() ? "waits for " : "; ") + members_.site(site).name;
     now.strength = std::min(options_.pad_claim, chunks_.random_strength());
     if (!chunks_.waits_for_randomness().empty())
         now.reason += (now.reason.empty() ? "waits for " : "; ") + chunks_.waits_for_randomness();
@@ -308,6 +311,7 @@ task<> volume_impl::close() {
         return true;
     });
     if (!members_.authority.is_zero()) co_await say_goodbye();
+    co_await chunks_.wait_idle();
     co_return result<void>();
 }
 

@@ -73,8 +73,10 @@ class volume_impl final : public volume, public table_chunk_io {
     awaitable<std::vector<site_journal>> read_journals(const site_states& states);
     task<> settle_view(const history& past, const site_states& states);
     task<> restore_tail(const history& past, const std::vector<site_journal>& journals);
+    task<> copy_with_chunks(share_index site, journal_entry entry, bool restart, std::vector<share_index> holders);
     task<> write_opening(const history& past);
-    task<> load(const history& past);
+    task<> load(const history& past, const site_states& states);
+    result<void> load_files(const history& past, std::uint64_t last);
     result<void> check_description(const volume_description& found) const;
     volume_description description() const;
     task<> draw_epoch_keys();
@@ -95,6 +97,7 @@ class volume_impl final : public volume, public table_chunk_io {
     awaitable<void> heartbeat_loop();
     awaitable<bool> beat();
     void judge_member(site_link& link, const result<void>& beat, const store_state* state);
+    awaitable<void> learn_successor();
     awaitable<void> write_view_if_dirty();
     awaitable<void> say_goodbye();
     awaitable<void> return_loop();
@@ -157,6 +160,7 @@ class volume_impl final : public volume, public table_chunk_io {
     bool closed_ = false;
     std::uint64_t snapshots_ = 0;
     std::string disputed_;
+    int successor_asked_ = 0;
 
     mutable std::mutex status_mutex_;
     volume_status status_;                  // guarded by status_mutex_
@@ -166,5 +170,7 @@ class volume_impl final : public volume, public table_chunk_io {
 /// This process, for heartbeats; and whether the process that a heartbeat names is dead (same machine and boot only).
 writer_identity this_writer();
 bool is_dead(const writer_identity& writer);
+/// For people: "process 12 on HOST".
+std::string describe(const writer_identity& writer);
 
 }  // namespace warifu

@@ -28,12 +28,15 @@ std::uint64_t process_start(std::uint64_t pid) {
     return fields ? std::stoull(field) : 0;
 }
 
+/// Host, machine id and process-id namespace: clones of one image have the same machine id, and containers of one
+/// machine the same boot id, but a process number means something only where all three agree.
 std::string machine_name() {
-    std::string name = first_line("/etc/machine-id");
-    if (!name.empty()) return name;
     char host[256] = {};
     ::gethostname(host, sizeof host - 1);
-    return host;
+    char space[64] = {};
+    const ssize_t size = ::readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    return std::string(host) + '/' + first_line("/etc/machine-id") + '/' +
+           std::string(space, size > 0 ? static_cast<std::size_t>(size) : 0);
 }
 
 }  // namespace
@@ -52,6 +55,10 @@ bool is_dead(const writer_identity& writer) {
     if (writer.machine != self.machine) return false;
     if (writer.boot != self.boot) return true;  // this machine was restarted since
     return process_start(writer.pid) != writer.start;
+}
+
+std::string describe(const writer_identity& writer) {
+    return "process " + std::to_string(writer.pid) + " on " + writer.machine.substr(0, writer.machine.find('/'));
 }
 
 }  // namespace warifu
