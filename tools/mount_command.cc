@@ -286,6 +286,7 @@ result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) 
     session_options how;
     how.mode = options.read_only ? open_mode::read_only : open_mode::write;
     how.takeover = options.takeover;
+    how.follow = options.read_only;
     how.memory_size = arguments.memory_size / 4;
     TRY(const auto session, core.wait_for(volume_session::open(core.context(), place.volume, site, how)));
     spdlog::info("volume open");

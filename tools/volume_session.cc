@@ -88,6 +88,7 @@ volume_options volume_session::options_for(asio::any_io_executor core, const vol
     for (const auto& one : members_) out.sites.push_back(volume_site{one.name, one.store});
     out.mode = options.mode;
     out.takeover = options.takeover;
+    out.follow = options.follow;
     out.memory_size = options.memory_size;
     out.pad_claim = keys_->strength();
     if (config.randomness == "pool") out.randomness = std::make_shared<random_stock>(core, keys_);

@@ -16,6 +16,7 @@ namespace warifu {
 struct session_options {
     open_mode mode = open_mode::write;
     bool takeover = false;
+    bool follow = false;                    // read-only: take over what the writer commits
     std::vector<std::string> from;          // only these sites; empty: all
     std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
 };

@@ -78,8 +78,13 @@ class file_system_impl final : public file_system {
     result<std::shared_ptr<open_file>> writable_file_of(file_handle handle) const;
 
     // names.cc
-    /// In a follower: takes over what the volume knows by now of an open file.
-    void follow(inode_number number);
+    /// The inode as the volume has it. In a follower one that is not there is a stale_handle, upon which the kernel
+    /// looks its name up again; else not_found.
+    result<inode> get_stored(inode_number number);
+    /// In a follower: takes over what the volume knows by now of an open file. stale_handle: it was removed.
+    result<inode> follow(inode_number number);
+    /// In a follower: a plan all of whose parts belong to one state of the file.
+    result<read_plan> plan_followed(open_file& file, std::uint64_t offset, std::uint64_t size);
     result<std::string> get_access_list(inode_number number);
     result<void> set_access_list(inode_number number, std::string_view value, name_space::attribute_mode mode);
 

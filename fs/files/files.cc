@@ -8,6 +8,8 @@
 namespace warifu {
 namespace {
 
+constexpr int follow_tries_max = 5;  // the writer may commit between two looks at a file
+
 /// Tells how much is left, about once a second, until *done.
 awaitable<void> report_progress(const dirty_budget* budget, std::function<void(std::uint64_t)> progress,
                                 std::shared_ptr<bool> done) {
@@ -103,7 +105,7 @@ result<file_handle> file_system_impl::open(inode_number number, bool for_writing
     const std::lock_guard lock(volume_.names_lock());
     auto state = inodes_.find(number);
     if (!state) {
-        TRY(const auto found, names().get(number));
+        TRY(const auto found, get_stored(number));
         if ((found.mode & S_IFMT) == S_IFDIR) return fail(errc::is_directory);
         state = std::make_shared<inode_state>(found, chunk_size_);
         state->last_change = committer_.last_change();
@@ -166,10 +168,19 @@ void file_system_impl::wake_waiting() {
     budget_.wake();
 }
 
+result<read_plan> file_system_impl::plan_followed(open_file& file, std::uint64_t offset, std::uint64_t size) {
+    TRY(inode before, follow(file.state->number));
+    for (int tries = 1;; ++tries) {
+        auto plan = reader_.plan(file, offset, size);
+        TRY(inode after, follow(file.state->number));
+        if (after == before || tries == follow_tries_max) return plan;
+        before = std::move(after);
+    }
+}
+
 result<read_plan> file_system_impl::plan_read(file_handle handle, std::uint64_t offset, std::uint64_t size) {
     TRY(const auto file, file_of(handle));
-    if (follows_) follow(file->state->number);
-    TRY(auto plan, reader_.plan(*file, offset, size));
+    TRY(auto plan, follows_ ? plan_followed(*file, offset, size) : reader_.plan(*file, offset, size));
     plan.handle = handle;
     bytes_read_ += plan.size;
     return plan;
@@ -181,8 +192,11 @@ task<std::vector<slice>> file_system_impl::fetch(read_plan plan) {
     // The file may have been overwritten or its pieces moved between the plan and the fetch: then look again, once.
     const auto file = handles_.find(plan.handle);
     if (!file) co_return bytes;
-    const auto look = [this, file, &plan] { return reader_.plan(*file, plan.offset, plan.size); };
+    const auto look = [this, file, &plan] {
+        return follows_ ? plan_followed(*file, plan.offset, plan.size) : reader_.plan(*file, plan.offset, plan.size);
+    };
     auto again = co_await run_in(worker_, look);
+    if (!again && again.error().code == errc::stale_handle) co_return fail(again.error());
     if (!again || names_same_chunks(plan, *again)) co_return bytes;
     co_return co_await reader_.fetch(std::move(*again));
 }

@@ -50,9 +50,18 @@ void file_system_impl::refresh(inode_number number) {
     if (auto now = names().get(number)) refresh(*now);
 }
 
-void file_system_impl::follow(inode_number number) {
+result<inode> file_system_impl::get_stored(inode_number number) {
+    auto found = names().get(number);
+    if (!found && follows_ && found.error().code == errc::not_found)
+        return fail(errc::stale_handle, "the writer removed it");
+    return found;
+}
+
+result<inode> file_system_impl::follow(inode_number number) {
     const std::lock_guard lock(volume_.names_lock());
-    refresh(number);
+    auto now = get_stored(number);
+    if (now) refresh(*now);
+    return now;
 }
 
 inode file_system_impl::overlay(const inode& stored) {
@@ -64,14 +73,16 @@ inode file_system_impl::overlay(const inode& stored) {
 
 result<inode> file_system_impl::get_attributes(inode_number number) {
     const auto state = follows_ ? nullptr : inodes_.find(number);
-    if (!state) return names().get(number);
+    if (!state) return get_stored(number);
     const std::lock_guard lock(state->mutex);
     return state->visible();
 }
 
 result<inode> file_system_impl::lookup(inode_number parent, std::string_view name) {
-    TRY(const auto found, names().lookup(parent, name));
-    return overlay(found);
+    auto found = names().lookup(parent, name);
+    if (!found && follows_ && found.error().code == errc::not_found) TRY_VOID(get_stored(parent));
+    if (!found) return found;
+    return overlay(*found);
 }
 
 result<inode> file_system_impl::create(inode_number parent, std::string_view name, const new_inode& fresh,
@@ -177,6 +188,7 @@ result<std::string> file_system_impl::read_link(inode_number number) {
 
 result<std::vector<directory_entry>> file_system_impl::list(inode_number directory, std::uint64_t cookie,
                                                             std::size_t count) {
+    if (follows_) TRY_VOID(get_stored(directory));
     return names().list(directory, cookie, count);
 }
 
@@ -218,7 +230,7 @@ result<std::string> file_system_impl::get_attribute(inode_number number, std::st
     TRY_VOID(check_attribute_name(name));
     if (name == acl_access_name) return get_access_list(number);
     if (name != capability_name) return names().get_attribute(number, name);
-    const auto state = inodes_.find(number);
+    const auto state = follows_ ? nullptr : inodes_.find(number);
     if (state) {
         const std::lock_guard lock(state->mutex);
         if (state->no_capability) return fail(errc::no_attribute);

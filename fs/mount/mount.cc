@@ -413,7 +413,7 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
     session->read_only = options.read_only;
     session->users = options.users;
     session->groups = options.groups;
-    session->cache_seconds = options.read_only ? 1 : options.cache_seconds;
+    session->cache_seconds = options.read_only ? 0.25 : options.cache_seconds;
     fuse_arguments arguments(options);
     fuse_session* fuse =
         fuse_session_new(arguments.get(), &mount_operations(), sizeof(fuse_lowlevel_ops), session.get());

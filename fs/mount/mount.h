@@ -25,7 +25,7 @@ struct mount_options {
     std::string volume_name;   // shown as the mounted device; the type is fuse.warifu
     bool allow_other = false;  // other users too (the kernel checks permissions either way)
     bool read_only = false;
-    std::uint32_t cache_seconds = 60;  // how long the kernel may believe names and attributes; 1 for read-only mounts
+    std::uint32_t cache_seconds = 60;  // how long the kernel may believe names and attributes; if read-only, 0.25
     id_map users, groups;              // of the volume under other numbers here
     std::vector<std::string> fuse_options;         // more "-o" options for libfuse, each "name" or "name=value"
     std::shared_ptr<mount_health> health;          // kept up to date if set

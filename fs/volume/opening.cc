@@ -259,7 +259,7 @@ task<> volume_impl::write_opening(const history& past) {
 
 /// The metadata files as the kept records up to `last` make them.
 result<void> volume_impl::load_files(const history& past, std::uint64_t last) {
-    files_ = std::make_unique<metadata_files>(*this, files_options());
+    files_ = std::make_shared<metadata_files>(*this, files_options());
     byte_vector snapshot;  // its parts are pieces of one run of edits
     for (const kept_record& kept : past.records) {
         if (kept.sequence > last) break;
@@ -270,6 +270,7 @@ result<void> volume_impl::load_files(const history& past, std::uint64_t last) {
         } else if (!record.edits.empty()) {
             TRY_VOID(files_->load_edits(record.edits));
         }
+        applied_ = kept.sequence;
     }
     return {};
 }
@@ -290,6 +291,8 @@ task<> volume_impl::load(const history& past, const site_states& states) {
     const std::uint64_t last = writing ? past.head() : last_to_show(past, all_answer, live_writer(states).has_value());
     CO_TRY_VOID(load_files(past, last));
     for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
+    following_ = !writing && options_.follow;
+    if (following_) co_return co_await publish_generation();
     const auto mode = writing ? metadata_db_mode::write : metadata_db_mode::read_only;
     auto opened = co_await run_in(pool_, [this, mode]() -> result<void> {
         TRY(db_, open_metadata_db(*files_, options_.memory_size, mode));
@@ -352,7 +355,7 @@ task<> volume_impl::create_fresh() {
     CO_TRY_VOID(co_await draw_epoch_keys());
     chunks_.add_keys(epochs_.back());
     journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, 0);
-    files_ = std::make_unique<metadata_files>(*this, files_options());
+    files_ = std::make_shared<metadata_files>(*this, files_options());
     const auto made = co_await run_in(pool_, [this]() -> result<void> {
         TRY(db_, open_metadata_db(*files_, options_.memory_size, metadata_db_mode::create));
         names_ = std::make_unique<name_space>(*db_);

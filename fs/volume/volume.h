@@ -40,6 +40,7 @@ struct volume_options {
     std::vector<volume_site> sites;  // n of them
     open_mode mode = open_mode::write;
     bool takeover = false;  // displace a live writer
+    bool follow = false;    // read-only: take over what the writer commits
     std::uint32_t writer_wait_ms =
         warifu::writer_wait_ms;             // how long to wait for a writer of this machine that is leaving
     std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes

@@ -263,11 +263,16 @@ void volume_impl::publish_status() {
     }
     space_.looked(space_look_, free, capacity);
     if (names_) now.user_bytes = names_->use().stored_bytes;
+    if (following_) now.user_bytes = shown_bytes_;
     now.random_bytes = chunks_.counters().random_bytes;
     now.snapshots = snapshots_;
     if (journal_) {
         now.sequence = journal_->committed();
         now.journal_bytes = journal_->bytes_total();
+    }
+    if (following_) {
+        now.sequence = applied_;
+        if (!follow_trouble_.empty()) now.reason += "; cannot follow: " + follow_trouble_;
     }
     const std::lock_guard lock(status_mutex_);
     status_ = std::move(now);
@@ -289,6 +294,7 @@ void volume_impl::spawn(awaitable<void> work) {
 
 void volume_impl::start_upkeep() {
     publish_status();
+    if (following_) spawn(follow_loop());
     if (options_.mode != open_mode::write) return;
     spawn(heartbeat_loop());
     spawn(return_loop());
@@ -306,6 +312,7 @@ task<> volume_impl::close() {
     }
     // RocksDB waits for its threads, and those for this thread: so it closes on a worker.
     co_await run_in(pool_, [this] {
+        generations_.clear();
         names_.reset();
         db_.reset();
         return true;

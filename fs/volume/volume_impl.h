@@ -3,6 +3,7 @@
 //
 //   opening.cc   promises, recovery of the journal's tail, the opening record; creation
 //   volume_impl.cc  commits, snapshots, status, close
+//   following.cc a read-only volume takes over what the writer commits
 //   upkeep.cc    heartbeats, return of sites, healing
 //   reaper.cc    removal of what commits freed
 
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "fs/volume/chunk_io.h"
+#include "fs/volume/generations.h"
 #include "fs/volume/history.h"
 #include "fs/volume/journal_writer.h"
 #include "fs/volume/metadata_db.h"
@@ -36,7 +38,7 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> create_fresh();
     task<> open_existing();
 
-    name_space& names() override { return *names_; }
+    name_space& names() override { return following_ ? generations_.current() : *names_; }
     std::mutex& names_lock() override { return names_lock_; }
     const scheme& sharing() const override { return shape_; }
     std::uint16_t placement() const override { return 0; }
@@ -93,6 +95,15 @@ class volume_impl final : public volume, public table_chunk_io {
     /// Starts a loop that close() waits for.
     void spawn(awaitable<void> work);
 
+    // following.cc
+    task<> publish_generation();
+    awaitable<void> follow_loop();
+    awaitable<bool> nearest_has_news();
+    task<> follow();
+    task<> follow_anew();
+    result<void> apply(const std::vector<kept_record>& records);
+    void take_view(const view& next);
+
     // upkeep.cc
     awaitable<void> heartbeat_loop();
     awaitable<bool> beat();
@@ -131,7 +142,7 @@ class volume_impl final : public volume, public table_chunk_io {
     std::vector<epoch_keys> epochs_;
     writer_identity identity_;
 
-    std::unique_ptr<metadata_files> files_;
+    std::shared_ptr<metadata_files> files_;
     std::unique_ptr<rocksdb::DB> db_;
     std::unique_ptr<name_space> names_;
     std::mutex names_lock_;
@@ -161,6 +172,13 @@ class volume_impl final : public volume, public table_chunk_io {
     std::uint64_t snapshots_ = 0;
     std::string disputed_;
     int successor_asked_ = 0;
+
+    // A follower: its namespace is the newest generation's, names_ and db_ are empty.
+    bool following_ = false;  // constant once open
+    generations generations_;
+    std::uint64_t applied_ = 0;  // the last record that the files hold
+    std::uint64_t shown_bytes_ = 0;  // of the newest generation's files
+    std::string follow_trouble_;
 
     mutable std::mutex status_mutex_;
     volume_status status_;                  // guarded by status_mutex_

@@ -55,8 +55,9 @@ void chronicle::opened(std::uint64_t number, std::uint64_t before) {
     committed_ = number;
 }
 
-void chronicle::shown(std::uint64_t number) {
+void chronicle::shown(std::uint64_t number, std::uint64_t before) {
     ++shown_count;
+    if (!leads_to(before, number)) break_off(fmt::format("a reader was shown {}, then {}", before, number));
     shown_.insert(number);
 }
 
@@ -111,33 +112,28 @@ awaitable<void> client::shut() {
     co_await shut_.wait();
 }
 
-result<std::map<std::string, inode>> client::list_root() {
-    std::map<std::string, inode> found;
+/// One look at the namespace: everything in it of one moment.
+result<client::picture> client::take_picture() {
+    const name_space& names = volume_->names();
+    picture seen;
+    const auto mark = names.get_attribute(root_inode, marker);
+    if (!mark && mark.error().code != errc::no_attribute) return fail(mark.error());
+    if (mark) seen.number = std::stoull(*mark);
     for (std::uint64_t cookie = 0;;) {
-        TRY(const auto part, volume_->names().list(root_inode, cookie, 100));
-        if (part.empty()) return found;
+        TRY(const auto part, names.list(root_inode, cookie, 100));
+        if (part.empty()) return seen;
         for (const directory_entry& entry : part) {
-            TRY(found[entry.name], volume_->names().get(entry.number));
+            TRY(const inode file, names.get(entry.number));
+            TRY(seen.files[entry.name], names.extents(file.number, 0, file.size));
             cookie = entry.cookie;
         }
     }
 }
 
-task<> client::check_content(std::string name, std::uint64_t number, bool strict) {
-    struct piece {
-        inode file;
-        std::vector<extent> extents;
-    };
-    const auto look = [this, &name]() -> result<piece> {
-        piece p;
-        TRY(p.file, volume_->names().lookup(root_inode, name));
-        TRY(p.extents, volume_->names().extents(p.file.number, 0, p.file.size));
-        return p;
-    };
-    if (state_->dead) co_return fail(errc::cancelled);
-    CO_TRY(const piece found, co_await on_worker(look));
+task<> client::check_content(std::string name, std::uint64_t number, std::vector<extent> extents, bool strict) {
     byte_vector bytes;
-    for (const extent& e : found.extents) {
+    for (const extent& e : extents) {
+        if (state_->dead) co_return fail(errc::cancelled);
         const auto part = co_await volume_->read(e, e.piece_offset, e.size);
         if (!part && !strict && part.error().code == errc::missing_shares) co_return result<void>();
         if (!part)
@@ -150,23 +146,20 @@ task<> client::check_content(std::string name, std::uint64_t number, bool strict
 }
 
 task<std::uint64_t> client::check_state(bool strict) {
-    const auto read_marker = [this] { return volume_->names().get_attribute(root_inode, marker); };
-    const auto mark = co_await on_worker(read_marker);
-    if (!mark && mark.error().code != errc::no_attribute) co_return fail(mark.error());
-    const std::uint64_t number = mark ? std::stoull(*mark) : 0;
-    if (!book_.knows(number)) co_return fail(errc::bad_format, "a change that nobody made");
-    const auto list = [this] { return list_root(); };
-    CO_TRY(const auto found, co_await on_worker(list));
-    const auto expected = book_.files_after(number);
-    if (found.size() != expected.size())
-        co_return fail(errc::bad_format, fmt::format("{} files after change {}, not {}", found.size(), number,
-                                                     expected.size()));
+    if (state_->dead) co_return fail(errc::cancelled);
+    const auto look = [this] { return take_picture(); };
+    CO_TRY(const picture seen, co_await on_worker(look));
+    if (!book_.knows(seen.number)) co_return fail(errc::bad_format, "a change that nobody made");
+    const auto expected = book_.files_after(seen.number);
+    if (seen.files.size() != expected.size())
+        co_return fail(errc::bad_format, fmt::format("{} files after change {}, not {}", seen.files.size(),
+                                                     seen.number, expected.size()));
     for (const auto& [name, writer] : expected) {
-        if (!found.contains(name))
+        if (!seen.files.contains(name))
             co_return fail(errc::bad_format, fmt::format("{} of change {} is not there", name, writer));
-        CO_TRY_VOID(co_await check_content(name, writer, strict));
+        CO_TRY_VOID(co_await check_content(name, writer, seen.files.at(name), strict));
     }
-    co_return number;
+    co_return seen.number;
 }
 
 /// A file is replaced by rename, or removed; the marker says that it happened. One hold of the lock, as fs/files does.
@@ -253,17 +246,25 @@ awaitable<void> client::live(unsigned changes) {
     ended_ = true;
 }
 
-awaitable<void> client::look() {
+awaitable<void> client::look(unsigned looks) {
     options_.mode = open_mode::read_only;
+    options_.follow = true;
     auto opened = co_await volume::open(core_, options_);
     if (opened) {
         volume_ = std::move(*opened);
-        auto found = result<std::uint64_t>(fail(errc::cancelled));
-        if (!state_->dead) found = co_await check_state(false);
-        if (found)
-            book_.shown(*found);
-        else if (found.error().code == errc::bad_format || found.error().code == errc::bad_tag)
-            book_.violation = "in a reader: " + found.error().message();
+        std::uint64_t last = 0;
+        for (unsigned i = 0; i < looks && !state_->dead; ++i) {
+            const auto found = co_await check_state(false);
+            if (!found) {
+                if (found.error().code == errc::bad_format || found.error().code == errc::bad_tag)
+                    book_.violation = "in a reader: " + found.error().message();
+                break;
+            }
+            book_.shown(*found, last);
+            last = *found;
+            co_await sleep_for(world_->chance.time(700));
+        }
+        last_ = last;
         co_await shut();
         volume_.reset();
     }

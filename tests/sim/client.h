@@ -40,8 +40,8 @@ class chronicle {
     /// committed() when it began to open.
     void opened(std::uint64_t number, std::uint64_t before);
     std::uint64_t committed() const { return committed_; }
-    /// A reader was shown the state after this change; nothing may take it back.
-    void shown(std::uint64_t number);
+    /// A reader was shown the state after this change, after that of `before`; nothing may take it back.
+    void shown(std::uint64_t number, std::uint64_t before);
     /// REQUIRES: everything has ended. Whether all that was shown is in the line.
     void end();
 
@@ -67,8 +67,9 @@ class client {
 
     /// Opens the volume and lives until it is killed, displaced or has done `changes` changes. Then the object may go.
     awaitable<void> live(unsigned changes);
-    /// Opens read-only, checks what it sees, closes.
-    awaitable<void> look();
+    /// Follows the writers: looks and checks so many times.
+    awaitable<void> look(unsigned looks);
+    std::uint64_t last_seen() const { return last_; }
     /// Opens for writing when nothing is in the way any more, checks everything, closes. Says why not.
     task<> last_look();
 
@@ -81,13 +82,17 @@ class client {
   private:
     /// The last change in the namespace, after a check that all names and contents are those after it.
     task<std::uint64_t> check_state(bool strict);
-    task<> check_content(std::string name, std::uint64_t number, bool strict);
+    task<> check_content(std::string name, std::uint64_t number, std::vector<extent> extents, bool strict);
+    struct picture {
+        std::uint64_t number = 0;  // of the last change
+        std::map<std::string, std::vector<extent>> files;
+    };
+    result<picture> take_picture();
     task<> do_change();
     task<> commit();
     /// Runs `work` (returns a result) on the worker; not any more once the volume is being closed, which waits for it.
     template <typename Work>
     task<typename std::invoke_result_t<Work>::value_type> on_worker(Work work);
-    result<std::map<std::string, inode>> list_root();
     /// Closes the volume, once; whoever comes second waits.
     awaitable<void> shut();
 

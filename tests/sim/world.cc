@@ -147,7 +147,8 @@ class world {
                 change_weather();
                 break;
             default:
-                if (living() < writers_at_once_max) asio::co_spawn(core_, new_client().look(), asio::detached);
+                if (living() < writers_at_once_max)
+                    asio::co_spawn(core_, new_client().look(1 + chance().below(20)), asio::detached);
         }
     }
 
@@ -169,6 +170,12 @@ class world {
         const auto seen = co_await last.last_look();
         if (!seen && !report_.violation)
             report_.violation = "with every site there it does not open: " + seen.error().message();
+        if (report_.violation) co_return;
+        client& reader = new_client();
+        co_await reader.look(1);
+        if (reader.last_seen() != book_.committed())
+            report_.violation = fmt::format("a reader sees change {} when {} is durable everywhere",
+                                            reader.last_seen(), book_.committed());
         clients_.clear();
     }
 
