@@ -55,6 +55,7 @@ cleanup() {
         for file in "$d"/run/*.pid "$d"/run/*/*.pid; do [ -f "$file" ] && kill9 "$file" 2>/dev/null; done
         for place in "$d/mnt" "$d"/mnt-*; do umount -l "$place" 2>/dev/null; done
     done
+    declare -F cleanup_more >/dev/null && cleanup_more
     rm -rf "$WORK" "$PADS"
     exit $status
 }
