@@ -124,6 +124,7 @@ result<int> restore(const restore_arguments& given) {
     TRY(const auto selection, tree_selection::from_paths(given.paths));
     session_options how;
     how.mode = open_mode::read_only;
+    how.newest = true;  // what was fsynced a moment ago as well
     if (!given.from.empty()) {
         TRY(how.from, parse_list(given.from));
     }

@@ -89,6 +89,7 @@ volume_options volume_session::options_for(asio::any_io_executor core, const vol
     out.mode = options.mode;
     out.takeover = options.takeover;
     out.follow = options.follow;
+    out.newest = options.newest;
     out.memory_size = options.memory_size;
     out.pad_claim = keys_->strength();
     if (config.randomness == "pool") out.randomness = std::make_shared<random_stock>(core, keys_);

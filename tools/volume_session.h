@@ -17,6 +17,7 @@ struct session_options {
     open_mode mode = open_mode::write;
     bool takeover = false;
     bool follow = false;                    // read-only: take over what the writer commits
+    bool newest = false;                    // a reader: as in volume_options
     std::vector<std::string> from;          // only these sites; empty: all
     std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
 };

@@ -288,7 +288,8 @@ static std::uint64_t last_to_show(const history& past, bool all_answer, bool is_
 task<> volume_impl::load(const history& past, const site_states& states) {
     const bool writing = options_.mode == open_mode::write;
     const bool all_answer = states.size() == members_.site_count;
-    const std::uint64_t last = writing ? past.head() : last_to_show(past, all_answer, live_writer(states).has_value());
+    const bool all = writing || options_.newest;
+    const std::uint64_t last = all ? past.head() : last_to_show(past, all_answer, live_writer(states).has_value());
     CO_TRY_VOID(load_files(past, last));
     for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
     following_ = !writing && options_.follow;

@@ -41,6 +41,9 @@ struct volume_options {
     open_mode mode = open_mode::write;
     bool takeover = false;  // displace a live writer
     bool follow = false;    // read-only: take over what the writer commits
+    /// A reader shows the newest state that the sites give back, also while a writer lives whose crash could take the
+    /// last record back. False: only what is committed for certain.
+    bool newest = false;
     std::uint32_t writer_wait_ms =
         warifu::writer_wait_ms;             // how long to wait for a writer of this machine that is leaving
     std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
