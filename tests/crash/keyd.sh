@@ -44,6 +44,12 @@ warifu mount "$DIR" "$MNT" || fail 'mount'
 acknowledged=$WORK/acknowledged
 : >"$acknowledged"
 export NUMBERED_MAX=60  # in a round: a site that missed something heals at the rate of its key
+# Started without a function around it, so that $WRITER is the writer itself.
+start_writer() {
+    python3 "$here/e2e/numbered_files.py" write "$MNT" "$acknowledged" &
+    WRITER=$!
+    CLEANUP_PIDS="$tcpdump_pid $WRITER"
+}
 numbered() { python3 "$here/e2e/numbered_files.py" "$1" "$MNT" "$acknowledged"; }
 any_site() { echo "site$((RANDOM % 3 + 1))"; }
 start_site() { warifu site start "$DIR" "$1" --keyd >/dev/null 2>&1 || fail "start of $1"; }
@@ -108,9 +114,7 @@ actions=(kill_mount kill_keyd kill_keyd kill_server kill_network copy_back copy_
 healthy() { field '[.sites[].state, .sites[].keyd] | all(. == "up")' | grep -q true; }
 
 for round in $(seq "$ROUNDS"); do
-    numbered write &
-    WRITER=$!
-    CLEANUP_PIDS="$tcpdump_pid $WRITER"
+    start_writer
     sleep "$(printf '0.%03d' $((RANDOM % 700 + 100)))"
     action=${actions[RANDOM % ${#actions[@]}]}
     $action
@@ -134,9 +138,7 @@ numbered check || {
 }
 echo "ok: $all"
 before=$(wc -l <"$acknowledged")
-numbered write &
-WRITER=$!
-CLEANUP_PIDS="$tcpdump_pid $WRITER"
+start_writer
 more() { [ "$(wc -l <"$acknowledged")" -gt "$before" ]; }
 check 'files can still be written' wait_for 60 more
 kill $WRITER
