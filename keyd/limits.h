@@ -26,6 +26,10 @@ inline constexpr std::uint32_t reclaim_time_ms = 10'000;
 inline constexpr std::uint32_t abandon_delay_ms = 2'000;
 inline constexpr std::uint32_t client_upkeep_ms = 500;
 
+/// How long a keyd with links waits after its start, before it hands out what it chooses itself, for its peers to say
+/// how far they remember its ledger.
+inline constexpr std::uint32_t witness_wait_time_ms = 5'000;
+
 /// Weights of consumers in the queue for key.
 inline constexpr std::uint32_t claim_weight_max = 1000;
 inline constexpr std::uint32_t claim_weight_default = 100;

@@ -67,6 +67,8 @@ result<std::shared_ptr<keyd>> keyd::start(asio::any_io_executor core, keyd_optio
     if (out->options_.listen || !out->options_.links.empty()) {
         TRY(out->links_, keyd_links::start(out->core_, out->options_.site, out->options_.directory,
                                            out->options_.listen, out->options_.links, *out));
+        out->opened_at_ = out->pool_->opened_sequence();
+        if (!out->links_->services().empty()) out->witnesses_until_ = deadline_in_ms(out->options_.witness_wait_ms);
     }
     out->run();
     return out;
@@ -92,6 +94,7 @@ void keyd::run() {
         spawn(fill_random());
     }
     if (!unclaimed_.empty()) spawn(burn_unclaimed());
+    if (waits_for_witnesses()) spawn(end_waiting_for_witnesses());
     erase_wanted_.set();
 }
 

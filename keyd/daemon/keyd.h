@@ -42,6 +42,7 @@ struct keyd_options {
     std::optional<random_options> random;       // where random bytes come from, beside deliveries
     std::string metrics;                        // "HOST:PORT" where OpenMetrics are served; "": nowhere
     std::uint32_t poll_ms = 50;                 // how often sources are asked
+    std::uint32_t witness_wait_ms = witness_wait_time_ms;  // how long hand-outs wait for the peers' memory
     std::uint32_t reclaim_ms = reclaim_time_ms;  // how long windows of the keyd before wait for their consumers
     std::optional<endpoint> listen;             // where the keyds of other sites call
     std::vector<keyd_link> links;               // those with a key delivery service
@@ -156,6 +157,11 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     // Links (links.cc)
     task<> join(block_header header, slice bytes) override;
     stream_level level(const stream_name& stream) const override;
+    ledger_mark mark() const override { return {pool_->log().header().id, run_, pool_->log().durable()}; }
+    void witnessed(const std::string& peer, std::uint64_t before) override;
+    bool waits_for_witnesses() const { return opened_at_ > 1 && steady_clock::now() < witnesses_until_; }
+    awaitable<void> end_waiting_for_witnesses();
+    std::string witness_text() const;
 
     // Upkeep (keyd.cc)
     awaitable<void> import_loop();
@@ -184,6 +190,12 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     unsigned random_failures_ = 0;  // in a row
     std::vector<std::unique_ptr<pad_source>> sources_;
     std::unique_ptr<keyd_links> links_;
+    const std::uint64_t run_ = kernel_random_u64();
+    std::uint64_t opened_at_ = 0;           // the ledger's next record when it was opened
+    deadline witnesses_until_{};            // nothing of this end's choice is handed out before they were heard
+    std::set<std::string> witnesses_heard_;  // peers
+    std::uint64_t renounced_bytes_ = 0;
+    bool was_old_copy_ = false;
     std::set<client_ptr> clients_;
     claim_queue::consumer next_consumer_ = 1;
     std::map<stream_name, waiting_claims> waiting_;

@@ -127,7 +127,16 @@ awaitable<keyd::answer> keyd::on(client_ptr, greet) {
     co_return answer{greeted{options_.site, pool_->strength()}, {}};
 }
 
+namespace {
+
+std::unexpected<error> witness_missing() {
+    return fail(errc::no_key, "after the start the peers' memory of this ledger is waited for");
+}
+
+}  // namespace
+
 result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
+    if (waits_for_witnesses()) return witness_missing();
     if (held_bytes_ + m.size_min > keyd_window_bytes_max) return fail(errc::no_key, "too many windows are out");
     std::uint64_t want = std::min(m.size_want, keyd_window_bytes_max - held_bytes_);
     const auto known = budgets_.find(m.stream);
@@ -185,7 +194,10 @@ awaitable<keyd::answer> keyd::on(client_ptr, next_free m) {
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, take_hello m) {
-    auto attempt = [this, m] { return pool_->take_hello_slot(m.stream); };
+    auto attempt = [this, m]() -> result<hello_slot> {
+        if (waits_for_witnesses()) return witness_missing();
+        return pool_->take_hello_slot(m.stream);
+    };
     // A queue of its own: who waits for a hello slot must not hold up who wants data. (No site's name has a blank.)
     const stream_name queue{m.stream.sender, m.stream.receiver + " hello"};
     const auto slot = co_await with_key(std::move(from), queue, key_use::control, m.wait_ms, attempt);
@@ -232,7 +244,10 @@ awaitable<keyd::answer> keyd::on(client_ptr, available m) {
 
 awaitable<keyd::answer> keyd::on(client_ptr from, take_random m) {
     const stream_name own{options_.site, options_.site};
-    auto attempt = [this, m] { return pool_->claim_random(m.size, session_id{}); };
+    auto attempt = [this, m]() -> result<std::vector<pad_range>> {
+        if (waits_for_witnesses()) return witness_missing();
+        return pool_->claim_random(m.size, session_id{});
+    };
     const auto ranges = co_await with_key(std::move(from), own, key_use::interactive, m.wait_ms, attempt);
     if (!ranges) co_return failure(ranges.error());
     flows_[own].out.add(static_cast<double>(m.size), steady_clock::now());

@@ -80,6 +80,10 @@ std::vector<std::string> keyd::alarms() const {
          fmt::format("{} unspent bytes were skipped, as the peer had spent or lacked them: this end, if it was "
                      "restored from an old copy, or the peer's deliveries",
                      count_.skipped_bytes));
+    when(was_old_copy_,
+         fmt::format("this directory was restored from an older copy: {} bytes of key and random numbers were given "
+                     "up, as they may have been used",
+                     renounced_bytes_));
     when(!random_error_.empty(), "the random source brings nothing: " + random_error_);
     if (links_)
         for (auto& one : links_->alarms()) out.push_back(std::move(one));
@@ -111,7 +115,8 @@ json keyd::describe() const {
                 {"control_reserve_bytes", options_.control_reserve},
                 {"bulk_reserve_bytes", options_.bulk_reserve.value_or(options_.control_reserve)},
                 {"store_free_bytes", store_free},
-                {"witness", "none: both ends restored from old copies together would not be seen"},
+                {"witness", witness_text()},
+                {"renounced_bytes", renounced_bytes_},
                 {"clients", clients_.size()},
                 {"waiting_claims", waiting_claim_count()},
                 {"held_bytes", held_bytes_},

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include "fs/base/crc32c.h"
@@ -104,6 +105,42 @@ stream_level keyd::level(const stream_name& stream) const {
     out.available = found.free_bytes;
     out.taken = found.totals.imported - std::min(found.totals.imported, found.free_bytes);
     return out;
+}
+
+/// What a peer remembers of this ledger. If that is more than the ledger held when it was opened, the directory was
+/// restored from an older copy.
+void keyd::witnessed(const std::string& peer, std::uint64_t before) {
+    if (stopping_) return;
+    if (before > opened_at_ && !std::exchange(was_old_copy_, true)) {
+        const auto lost = pool_->renounce(before);
+        if (!lost) {
+            spdlog::critical("keyd {}: an older copy of the ledger, and it cannot be written: {}", options_.site,
+                             lost.error().message());
+            std::abort();  // anything handed out now might be used twice
+        }
+        renounced_bytes_ = *lost;
+        spdlog::error("keyd {}: this directory was restored from an older copy ({} remembers record {}, it had {}): {} "
+                      "bytes of key and random numbers are given up",
+                      options_.site, peer, before, opened_at_, *lost);
+        erase_wanted_.set();
+    }
+    witnesses_heard_.insert(peer);
+    if (links_ && witnesses_heard_.size() >= links_->services().size()) witnesses_until_ = {};
+    wake_waiters();
+}
+
+awaitable<void> keyd::end_waiting_for_witnesses() {
+    co_await stop_wanted_.wait(witnesses_until_);
+    wake_waiters();
+}
+
+std::string keyd::witness_text() const {
+    if (!links_ || links_->services().empty())
+        return "none: both ends restored from old copies together would not be seen";
+    if (witnesses_heard_.empty())
+        return "none heard since the start: both ends restored from old copies together would not be seen";
+    return fmt::format("{} of {} peers told what they remember of this ledger", witnesses_heard_.size(),
+                       links_->services().size());
 }
 
 task<> keyd::join(block_header header, slice bytes) {

@@ -150,5 +150,55 @@ TEST_F(keyd_links_test, what_is_out_follows_the_rate_of_the_service) {
     });
 }
 
+TEST_F(keyd_links_test, an_end_that_was_restored_from_an_older_copy_is_told_so_by_its_peer) {
+    auto b = start("b"), a = start("a");
+    ASSERT_TRUE(a && b);
+    std::uint64_t used_end = 0;
+    const auto use = [&]() -> awaitable<void> {
+        EXPECT_TRUE(co_await filled("a"));
+        EXPECT_TRUE(co_await filled("b"));
+        const auto client = co_await keyd_client::connect(directory / "a/keyd.sock");
+        EXPECT_TRUE(client);
+        if (!client) co_return;
+        const auto got = co_await (*client)->claim_send(ab, session_id{}, 1000, 100'000, key_use::bulk,
+                                                        deadline_in_ms(10'000));
+        EXPECT_TRUE(got) << got.error().message();
+        if (!got) co_return;
+        EXPECT_GE((*got)->range().offset, used_end) << "used before";
+        used_end = (*got)->range().end();
+        (void)co_await (*client)->release(ab, (*got)->range(), used_end);
+    };
+    const auto restart = [&] {
+        run([&]() -> awaitable<void> { co_await a->stop(); });
+        a.reset();
+    };
+    run(use);
+    restart();
+    std::filesystem::copy(directory / "a", directory / "older", std::filesystem::copy_options::recursive);
+    a = start("a");
+    run(use);
+    EXPECT_FALSE(a->describe()["alarms"].dump().find("older copy") != std::string::npos);
+    restart();
+    a = start("a");  // b hears how far it is
+    run(use);
+    restart();
+    std::filesystem::remove_all(directory / "a");
+    std::filesystem::rename(directory / "older", directory / "a");
+    a = start("a");
+    run(use);  // from key that came afterwards
+    const auto status = a->describe();
+    EXPECT_NE(status["alarms"].dump().find("restored from an older copy"), std::string::npos) << status["alarms"];
+    EXPECT_GT(status["renounced_bytes"], 0);
+    EXPECT_EQ(status["witness"], "1 of 1 peers told what they remember of this ledger");
+    restart();
+    a = start("a");
+    run(use);
+    EXPECT_EQ(a->describe()["renounced_bytes"], 0) << "once";
+    run([&]() -> awaitable<void> {
+        co_await a->stop();
+        co_await b->stop();
+    });
+}
+
 }  // namespace
 }  // namespace warifu

@@ -222,13 +222,23 @@ byte_vector write(const slot_taken& m) {
     return begin(type::slot_taken).put_be(m.slot).take();
 }
 byte_vector write(const state& m) {
-    return begin(type::state).put_be(m.weight).put_be(m.available).put_be(m.inbound_end).take();
+    auto out = begin(type::state);
+    out.put_be(m.weight).put_be(m.available).put_be(m.inbound_end);
+    out.put(m.mark.id).put_be(m.mark.run).put_be(m.mark.sequence);
+    out.put(m.witnessed).put_be(m.witnessed_run).put_be(m.witnessed_before);
+    return out.take();
 }
 result<message> read_state(reader& in) {
     state m;
     TRY(m.weight, in.take_be<std::uint64_t>());
     TRY(m.available, in.take_be<std::uint64_t>());
     TRY(m.inbound_end, in.take_be<std::uint64_t>());
+    TRY_VOID(in.take(m.mark.id));
+    TRY(m.mark.run, in.take_be<std::uint64_t>());
+    TRY(m.mark.sequence, in.take_be<std::uint64_t>());
+    TRY_VOID(in.take(m.witnessed));
+    TRY(m.witnessed_run, in.take_be<std::uint64_t>());
+    TRY(m.witnessed_before, in.take_be<std::uint64_t>());
     return m;
 }
 

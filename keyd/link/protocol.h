@@ -12,6 +12,7 @@
 #include "fs/base/random.h"
 #include "fs/otp/mac.h"
 #include "keyd/key_delivery.h"
+#include "keyd/link/witness.h"
 
 namespace warifu {
 
@@ -178,6 +179,10 @@ struct state {  // either way
     std::uint64_t weight = 0;  // demand of this end's outbound stream, in bytes
     std::uint64_t available = 0;
     std::uint64_t inbound_end = 0;
+    ledger_mark mark;            // of this end's ledger
+    ledger_id witnessed;         // the other end's ledger that was heard of last ...
+    std::uint64_t witnessed_run = 0;     // ... in this run ...
+    std::uint64_t witnessed_before = 0;  // ... and how far all its earlier runs had come
     bool operator==(const state&) const = default;
 };
 

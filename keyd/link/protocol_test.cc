@@ -32,6 +32,15 @@ std::vector<message> samples() {
     made.path = {"relay"};
     made.digest.fill(std::byte{0x55});
     stored yes{7, made.digest};
+    state now;
+    now.weight = 0x200000;
+    now.available = 0x8000;
+    now.inbound_end = 0x100000;
+    now.mark = {ledger_id{}, 0x66, 0x500};
+    now.mark.id.bytes.fill(std::byte{0x88});
+    now.witnessed.bytes.fill(std::byte{0x99});
+    now.witnessed_run = 0x77;
+    now.witnessed_before = 0x400;
     return {offer{7, 0, 32, {key_of(0x21), key_of(0x22), key_of(0x23)}},
             have{7, 0, {true, false, true}, {"relay"}},
             made,
@@ -40,7 +49,7 @@ std::vector<message> samples() {
             abandon{7},
             next_slot{made.work_first},
             slot_taken{made.work_first},
-            state{0x200000, 0x8000, 0x100000}};
+            now};
 }
 
 call sample_call() {
@@ -88,7 +97,9 @@ TEST(link_messages, are_the_bytes_of_the_format_page) {
         "1600000007",
         "178000000000000040",
         "188000000000000040",
-        "19000000000020000000000000000080000000000000100000"};
+        "19000000000020000000000000000080000000000000100000"
+        "88888888888888888888888888888888" "0000000000000066" "0000000000000500"
+        "99999999999999999999999999999999" "0000000000000077" "0000000000000400"};
     for (std::size_t i = 0; i < samples().size(); ++i) EXPECT_EQ(to_hex(encode(samples()[i])), expected[i]);
     EXPECT_EQ(to_hex(encode(sample_call())),
               "574152494c494e4b0001013333333333333333333333333333333344444444444444444444444444444444000000016100000001"

@@ -36,6 +36,8 @@ result<std::shared_ptr<link_service>> link_service::start(asio::any_io_executor 
         out->last_error_ = opened.error().text;
     }
     TRY(out->paths_, path_records::open(out->options_.directory + "/" + out->options_.peer + ".paths"));
+    out->witness_ = link_witness::open(out->options_.directory + "/" + out->options_.peer + ".witness");
+    if (!out->witness_.last_error().empty()) spdlog::warn("link: {}", out->witness_.last_error());
     if (out->end() == link_end::caller) out->spawn(out->call_loop());
     return out;
 }
@@ -168,15 +170,23 @@ awaitable<void> link_service::tell_state(session_ptr session) {
         mine.weight = demand_.weight();
         mine.available = host_.level(outbound()).available;
         mine.inbound_end = ends().inbound;
+        mine.mark = host_.mark();
+        if (!witness_.ledgers().empty()) {
+            mine.witnessed = witness_.last();
+            mine.witnessed_run = witness_.ledgers().back().run;
+            mine.witnessed_before = witness_.before(mine.witnessed);
+        }
         const bool changed = (mine.weight == 0) != (last.weight == 0) || mine.weight > last.weight + last.weight / 2 ||
                              mine.weight < last.weight / 2;
-        if (now >= due || changed) {
+        if (now >= due || changed || tell_now_) {
+            tell_now_ = false;
             const auto sent = co_await session->send(mine, deadline_in_ms(options_.answer_timeout_ms));
             if (!sent) co_return report(sent.error());
             last = mine;
             due = now + std::chrono::milliseconds(link_state_interval_ms);
         }
-        for (int i = 0; i < 10 && session->is_open() && !stopping_; ++i) co_await pause(options_.pause_ms);
+        for (int i = 0; i < 10 && session->is_open() && !stopping_ && !tell_now_; ++i)
+            co_await pause(options_.pause_ms);
     }
 }
 
@@ -198,11 +208,21 @@ result<void> link_service::dispatch(const session_ptr& session, link_session::re
         return {};
     }
     if (const auto* m = std::get_if<state>(&in.message)) {
-        peer_state_ = *m;
-        next_offset_ = std::max(next_offset_, m->inbound_end);
+        on_state(*m);
         return {};
     }
     return fail(errc::bad_format, "a message out of place");
+}
+
+void link_service::on_state(const state& m) {
+    const bool new_run = m.mark.run != peer_state_.mark.run;
+    peer_state_ = m;
+    next_offset_ = std::max(next_offset_, m.inbound_end);
+    const auto remembered = witness_.heard(m.mark, steady_clock::now());
+    if (!remembered) report(remembered.error());
+    tell_now_ = tell_now_ || new_run;
+    const auto own = host_.mark();
+    if (m.witnessed == own.id && m.witnessed_run == own.run) host_.witnessed(options_.peer, m.witnessed_before);
 }
 
 link_service::assembled link_service::assemble(std::map<std::uint32_t, std::vector<delivered_key>>& batches,

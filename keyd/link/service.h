@@ -24,6 +24,10 @@ class link_host {
     /// it), no_space, busy, io_error.
     virtual task<> join(block_header header, slice bytes) = 0;
     virtual stream_level level(const stream_name& stream) const = 0;
+    /// How far this site's ledger is; an id of zeros: nobody shall witness it.
+    virtual ledger_mark mark() const { return {}; }
+    /// What the peer remembers of this ledger's earlier runs: how far they had come, 0 if it knows none.
+    virtual void witnessed(const std::string& peer, std::uint64_t before) { (void)peer, (void)before; }
 };
 
 struct link_options {
@@ -75,6 +79,7 @@ class link_service : public std::enable_shared_from_this<link_service> {
     bool is_connected() const { return session_ != nullptr; }
     const control_store& store() const { return store_; }
     const path_records& paths() const { return paths_; }
+    const link_witness& witness() const { return witness_; }
     /// For keyd's status: no secrets. FORMAT.md lists the keys.
     nlohmann::json status() const;
     /// Tests: the control pad's faults.
@@ -126,6 +131,7 @@ class link_service : public std::enable_shared_from_this<link_service> {
     task<session_ptr> greet();
     awaitable<void> serve(session_ptr session);
     awaitable<void> tell_state(session_ptr session);
+    void on_state(const link_protocol::state& m);
     result<void> dispatch(const session_ptr& session, link_session::received in);
     awaitable<void> pause(std::uint32_t ms);
 
@@ -161,6 +167,8 @@ class link_service : public std::enable_shared_from_this<link_service> {
     block_sizer sizer_;
     session_ptr session_;
     link_protocol::state peer_state_;
+    link_witness witness_;
+    bool tell_now_ = false;  // the peer waits to hear what is remembered of it
     std::map<std::uint32_t, round_ptr> master_rounds_;
     std::map<std::uint32_t, peer_round> peer_rounds_;
     std::uint32_t next_round_ = 1;

@@ -202,6 +202,11 @@ result<void> ledger::replace(const std::vector<ledger_record>& records) {
     return written;
 }
 
+result<void> ledger::replace_beyond(std::uint64_t sequence, const std::vector<ledger_record>& records) {
+    next_sequence_ = std::max(next_sequence_, sequence + 1);
+    return replace(records);
+}
+
 result<void> ledger::write_new(const std::vector<ledger_record>& records) {
     const std::string temporary = path_ + ".new";
     TRY(unique_fd fd, open_file(temporary, O_RDWR | O_CREAT | O_TRUNC));

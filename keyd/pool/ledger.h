@@ -53,6 +53,10 @@ class ledger {
     result<void> replace(const std::vector<ledger_record>& records);
 
     std::uint64_t size() const { return size_; }
+    /// Records below this number have been flushed.
+    std::uint64_t durable() const { return durable_; }
+    /// As replace(), and the records' numbers go on behind `sequence`.
+    result<void> replace_beyond(std::uint64_t sequence, const std::vector<ledger_record>& records);
     const ledger_header& header() const { return header_; }
 
   private:

@@ -122,6 +122,7 @@ result<std::unique_ptr<pool>> pool::open(pool_options options) {
     auto opened = ledger::open(options.directory, options.site);
     if (!opened) return fail(opened.error());
     std::unique_ptr<pool> out(new pool(std::move(options), std::move(lock), std::move(opened->log)));
+    out->opened_sequence_ = opened->contents.next_sequence;
     for (const auto& event : opened->contents.records) {
         auto applied = out->state_.apply(event);
         if (!applied) return fail(applied.error().code, out->options_.directory + "/ledger: " + applied.error().text);

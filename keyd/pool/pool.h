@@ -102,6 +102,12 @@ class pool {
     result<void> burn(const stream_name& stream, pad_range window);
     result<std::uint64_t> next_free(const stream_name& stream, std::uint64_t from) const;
     result<void> skip_to(const stream_name& stream, std::uint64_t offset);
+    /// This ledger is an older copy of one that had come to record `sequence`: what it calls unspent may have been
+    /// used.
+    /// Gives up, durably, all that this end would choose from by itself: random bytes and the outbound streams, hello
+    /// slots included. (What comes in, the senders choose.) Returns the unspent bytes that are lost so. The ledger
+    /// goes on behind `sequence`.
+    result<std::uint64_t> renounce(std::uint64_t sequence);
 
     // Hello slots, as in pad_broker.h
     result<hello_slot> take_hello_slot(const stream_name& stream);
@@ -126,6 +132,9 @@ class pool {
     std::vector<stream_status> status() const;
     std::uint64_t lost_bytes() const { return lost_bytes_; }  // of blocks whose files were gone at the start
     const pool_state& state() const { return state_; }
+    const ledger& log() const { return log_; }
+    /// The ledger's next record as it was found when the pool was opened; 1: a new one.
+    std::uint64_t opened_sequence() const { return opened_sequence_; }
     const pool_options& options() const { return options_; }
     std::string incoming_directory() const { return options_.directory + "/incoming"; }
     const std::string& blocks_directory() const { return options_.blocks_directory; }
@@ -158,6 +167,7 @@ class pool {
     ledger log_;
     pool_state state_;
     std::uint64_t compacted_size_ = 0;
+    std::uint64_t opened_sequence_ = 1;
     std::uint64_t lost_bytes_ = 0;
     look_counter looks_;
     std::set<std::pair<std::uint16_t, std::uint64_t>> touched_;  // blocks that may have something to erase

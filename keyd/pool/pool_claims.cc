@@ -121,6 +121,22 @@ result<void> pool::skip_to(const stream_name& name, std::uint64_t offset) {
     return {};
 }
 
+result<std::uint64_t> pool::renounce(std::uint64_t sequence) {
+    std::uint64_t lost = 0;
+    for (std::uint16_t i = 0; i < state_.streams().size(); ++i) {
+        const auto& stream = state_.streams()[i];
+        const auto ever = stream.ever.intervals();
+        if (stream.name.sender != options_.site || ever.empty()) continue;
+        lost += stream.free_bytes;
+        TRY_VOID(record(floor_raised{i, ever.back().end}));
+        for (const auto& [start, block] : stream.blocks) touch(i, start);
+    }
+    TRY_VOID(log_.sync());
+    TRY_VOID(log_.replace_beyond(sequence, state_.snapshot()));
+    compacted_size_ = log_.size();
+    return lost;
+}
+
 result<hello_slot> pool::read_hello_slot(const stream_name& name, std::uint64_t offset) const {
     TRY(const auto place, place_of(name, pad_range{offset, hello_slot_size}));
     hello_slot slot;

@@ -349,6 +349,30 @@ TEST(pool, one_end_restored_from_a_copy_is_caught_by_the_other) {
     EXPECT_TRUE(ends.b->claim_receive(ab, {}, fresh));
 }
 
+TEST(pool, an_older_copy_gives_up_what_it_would_choose_from) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    ends.deliver(ba, 0, block_size);
+    const auto random = make_block(stream_name{"a", "a"}, 0, block_size, block_kind::random);
+    ASSERT_TRUE(import_file(*ends.a, random, write_block(random, {ends.a->incoming_directory()}).front()));
+    const auto inbound = ends.a->available(ba);
+    const auto lost = ends.a->renounce(5000);
+    ASSERT_TRUE(lost) << lost.error().message();
+    EXPECT_GT(*lost, block_size);
+    for (int round = 0; round < 2; ++round) {
+        EXPECT_EQ(send(*ends.a, 1, 1).error().code, errc::no_key);
+        EXPECT_EQ(ends.a->take_hello_slot(ab).error().code, errc::no_key);
+        EXPECT_EQ(ends.a->claim_random(1, {}).error().code, errc::no_key);
+        EXPECT_EQ(ends.a->available(ba), inbound) << "the sender chooses there";
+        EXPECT_GT(ends.a->log().durable(), 5000U);
+        ends.a.reset();
+        ends.a = open_pool(ends.directory / "a", "a");
+    }
+    EXPECT_GT(ends.a->opened_sequence(), 5000U) << "no witness finds it behind again";
+    ends.deliver(ab, block_size, block_size);
+    EXPECT_TRUE(send(*ends.a, 1000, 1000)) << "key that comes later is good";
+}
+
 TEST(pool, the_ledger_stays_small) {
     two_ends ends;
     ends.deliver(ab, 0, block_size);
