@@ -107,6 +107,7 @@ committer::cut committer::make_cut(bool seal, bool forced) {
     writer_.close_packing();
     taken.chunks = writer_.take_unnamed();
     taken.edits = volume_.capture();
+    taken.mark = calls_.captured();
     ++generation_;
     return taken;
 }
@@ -127,6 +128,7 @@ task<> committer::make_durable(std::shared_ptr<cut> taken) {
     }
     ++commits_;
     committed_ = taken->generation;
+    calls_.durable(taken->mark);
     if (writer_.has_failures()) {
         const auto check = [this] {
             const std::lock_guard names(volume_.names_lock());

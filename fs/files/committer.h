@@ -25,6 +25,8 @@ class committer {
     struct hooks {
         std::function<void()> seal_dirty;            // on the worker: the bytes of every dirty file join the namespace
         std::function<result<void>()> refit_failed;  // on the worker, names_lock held
+        std::function<std::uint64_t()> captured;     // on the worker, names_lock held: a mark of what was captured,
+        std::function<void(std::uint64_t)> durable;  // on the core thread: which is durable now
     };
     committer(asio::io_context& core, asio::thread_pool& worker, volume& v, chunk_writer& writer, dirty_budget& budget,
               std::uint32_t interval_ms, hooks calls);
@@ -55,7 +57,7 @@ class committer {
 
   private:
     struct cut {
-        std::uint64_t generation = 0;
+        std::uint64_t generation = 0, mark = 0;
         std::vector<chunk_pointer> chunks;
         std::unique_ptr<captured_edits> edits;
         result<void> outcome;

@@ -11,6 +11,10 @@ void dirty_budget::add(std::int64_t bytes, std::int64_t memory) {
     if (memory < 0 && waiting_.load(std::memory_order_seq_cst) != 0 && !is_tight()) wake();
 }
 
+void dirty_budget::hold(bool on) {
+    if (held_.exchange(on) && !on) wake();
+}
+
 void dirty_budget::wake() {
     asio::post(core_, [this] { room_.set(); });
 }

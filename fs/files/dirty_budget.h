@@ -18,12 +18,15 @@ class dirty_budget {
     std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
     std::uint64_t memory() const { return memory_.load(std::memory_order_relaxed); }
     /// Writers should wait.
-    bool is_tight() const { return memory() > soft_; }
+    bool is_tight() const { return memory() > soft_ || held_.load(); }
     /// No more bytes may be accepted.
-    bool is_full() const { return memory() > hard_; }
+    bool is_full() const { return memory() > hard_ || held_.load(); }
 
     /// Bytes and buffer capacity that came (positive) or went (negative).
     void add(std::int64_t bytes, std::int64_t memory);
+
+    /// Writers wait for another reason, or no more. Any thread.
+    void hold(bool on);
 
     /// Returns when !is_tight(). Errors: cancelled when *interrupted was set before wake(), and what fail() was told.
     task<> wait_for_room(std::shared_ptr<std::atomic<bool>> interrupted);
@@ -37,6 +40,7 @@ class dirty_budget {
     const std::uint64_t soft_, hard_;
     std::atomic<std::uint64_t> bytes_ = 0, memory_ = 0;
     std::atomic<std::uint32_t> waiting_ = 0;
+    std::atomic<bool> held_ = false;
     event room_;
     std::optional<error> failure_;
 };

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "fs/files/redo_log.h"
 #include "fs/metadata/name_space.h"
 #include "fs/volume/volume.h"
 
@@ -28,7 +29,8 @@ struct file_system_options {
     std::size_t read_ahead_size = 16U << 20U;  // per sequential reader, bytes
     std::size_t read_cache_size = 96U << 20U;  // all read-ahead together, bytes
     std::uint32_t commit_interval_ms = 1000;
-    bool sync_close = false;  // read by fs/mount: close waits like fsync
+    bool sync_close = false;         // read by fs/mount: close waits like fsync
+    std::shared_ptr<redo_log> redo;  // what a daemon that crashes leaves to the next one; null: nothing
 };
 
 using file_handle = std::uint64_t;
@@ -78,6 +80,10 @@ class file_system {
     /// be lost.
     static std::unique_ptr<file_system> make(asio::io_context& core, volume& v, file_system_options options);
     virtual const file_system_options& options() const = 0;
+    /// Does again what an earlier daemon of the same mount did and could not commit. Before serving, not on the core
+    /// thread, which runs meanwhile. Errors: redo_log::prepare's; then what was lost cannot be told from what was not,
+    /// and the mount must not go on.
+    virtual result<void> replay() = 0;
 
     // Namespace. Attributes include bytes that are still in memory (size, times). Errors: name_space.h's; read_only,
     // stale_epoch and what else volume::check_writable() says for changes.
@@ -116,6 +122,8 @@ class file_system {
 
     // Files. A handle keeps its inode alive until release().
     virtual result<file_handle> open(inode_number number, bool for_writing) = 0;
+    /// The kernel goes on using a handle that an earlier daemon of the same mount gave out: it is valid after this.
+    virtual result<void> adopt(file_handle handle, inode_number number, bool for_writing) = 0;
     /// Copies the bytes into memory of the budget; all or nothing. `append`: at the end of the file. Never waits: says
     /// when the caller should. Errors: no_space (nothing was taken), file_too_big, the file's sticky error.
     virtual result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) = 0;

@@ -4,6 +4,7 @@
 //   names.cc     operations on names and attributes
 //   files.cc     open, write, read, flush, release, fsync, drain
 //   ranges.cc    truncate, fallocate, lseek, copy_file_range
+//   redo.cc      what a daemon that crashes leaves to the next one
 //   sealing.cc   dirty bytes join the namespace; inodes without a name are forgotten
 //
 // Lock order: inode_table.h. Every mutation of the namespace looks like this: check_writable(); take names_lock();
@@ -17,6 +18,9 @@
 #include "fs/files/file_system.h"
 
 namespace warifu {
+
+/// The time of what this thread does: now, or, when it is done again after a crash, when it was done first.
+time_stamp operation_time();
 
 class file_system_impl final : public file_system {
   public:
@@ -46,7 +50,9 @@ class file_system_impl final : public file_system {
     void remember(inode_number number, std::uint64_t count) override;
     void forget(inode_number number, std::uint64_t count) override;
 
+    result<void> replay() override;
     result<file_handle> open(inode_number number, bool for_writing) override;
+    result<void> adopt(file_handle handle, inode_number number, bool for_writing) override;
     result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) override;
     task<> wait_for_room(interrupt_flag interrupted) override;
     void wake_waiting() override;
@@ -96,6 +102,28 @@ class file_system_impl final : public file_system {
     void removed(const inode& last);
     inode overlay(const inode& stored);
 
+    // files.cc
+    committer::hooks commit_hooks();
+    result<std::shared_ptr<open_file>> open_file_of(inode_number number, bool for_writing);
+    void close_file(const open_file& file);
+
+    // redo.cc
+    /// Keeps a mutation that was just made. REQUIRES names_lock held, or for a write the state's mutex.
+    void keep(redo_operation operation, const byte_vector& payload = {});
+    /// Whether the redo log can take a write of this size; else writers are held until a commit makes room.
+    bool has_redo_room(std::size_t size);
+    void keep_write(inode_state& state, std::uint64_t offset, bytes_view bytes, bool append);
+    /// None of the file's bytes is only in memory now. REQUIRES names_lock and state.mutex held.
+    void keep_sealed(inode_state& state);
+    result<void> redo(const redo_operation& operation);
+    static byte_vector encode(const attribute_change& change);
+    result<file_handle> redo_handle(inode_number number);
+    result<void> redo_create(const redo_operation& operation);
+    result<void> redo_write(const redo_operation& operation);
+    result<void> redo_attributes(const redo_operation& operation);
+    result<void> redo_allocate(const redo_operation& operation);
+    result<void> redo_copy(const redo_operation& operation);
+
     // ranges.cc; REQUIRES names_lock held, and the state's mutex if there is a state.
     result<inode> resize(const state_pointer& state, const inode& changed, std::uint64_t size);
     result<void> punch(inode_state& state, const inode& changed, std::uint64_t offset, std::uint64_t end);
@@ -123,8 +151,12 @@ class file_system_impl final : public file_system {
     const file_system_options options_;
     const std::size_t chunk_size_;
     const bool follows_;  // the volume was opened read-only: it changes without us
+    const std::shared_ptr<redo_log> redo_;
+    const bool resumed_;  // an earlier daemon served this mount
     handle_table handles_;
     reference_table references_;
+
+    std::unordered_map<inode_number, file_handle> redo_handles_;  // while replay() runs
 
     std::mutex dirty_mutex_;
     std::vector<state_pointer> dirty_;  // guarded by dirty_mutex_

@@ -9,6 +9,8 @@ namespace warifu {
 namespace {
 
 constexpr int follow_tries_max = 5;  // the writer may commit between two looks at a file
+/// Room that the redo log must have before writers that waited for it go on.
+constexpr std::size_t dirty_hold_size = 4U << 20U;
 
 /// Tells how much is left, about once a second, until *done.
 awaitable<void> report_progress(const dirty_budget* budget, std::function<void(std::uint64_t)> progress,
@@ -47,15 +49,33 @@ file_system_impl::file_system_impl(asio::io_context& core, volume& v, file_syste
       options_(options),
       chunk_size_(v.chunk_size()),
       follows_(!v.check_writable()),
-      parts_(std::make_unique<parts>(
-          core, v, options,
-          committer::hooks{[this] { seal_dirty(); }, [this] { return writer_.refit_failed(inodes_); }})),
+      redo_(options.redo),
+      resumed_(redo_ && redo_->starts() > 1),
+      handles_(redo_ ? std::uint64_t{redo_->starts()} << 40U : 1),
+      parts_(std::make_unique<parts>(core, v, options, commit_hooks())),
       budget_(parts_->budget),
       inodes_(parts_->inodes),
       writer_(parts_->writer),
       reader_(parts_->reader),
       worker_(parts_->worker),
       committer_(parts_->commits) {}
+
+committer::hooks file_system_impl::commit_hooks() {
+    committer::hooks calls;
+    calls.seal_dirty = [this] { seal_dirty(); };
+    calls.refit_failed = [this] { return writer_.refit_failed(inodes_); };
+    calls.captured = [this]() -> std::uint64_t {
+        const std::uint64_t mark = redo_ ? names().sequence() : 0;
+        if (redo_) redo_->captured(mark);
+        return mark;
+    };
+    calls.durable = [this](std::uint64_t mark) {
+        if (!redo_) return;
+        redo_->durable(mark);
+        if (redo_->has_room(dirty_hold_size)) budget_.hold(false);
+    };
+    return calls;
+}
 
 file_system_impl::~file_system_impl() {
     closing_ = true;
@@ -77,7 +97,9 @@ void file_system_impl::start() {
     volume_.set_commit_wanted([this, alive] {
         if (!alive.expired()) committer_.force();
     });
-    if (!follows_) asio::post(worker_, [this] { forget_old_orphans(); });
+    // What an earlier daemon of this mount unlinked may still be open: the kernel will say when it is not.
+    if (resumed_) references_.inherit();
+    if (!follows_ && !resumed_) asio::post(worker_, [this] { forget_old_orphans(); });
 }
 
 result<void> file_system_impl::check_space(std::uint64_t size) const {
@@ -101,6 +123,18 @@ result<std::shared_ptr<open_file>> file_system_impl::writable_file_of(file_handl
 
 result<file_handle> file_system_impl::open(inode_number number, bool for_writing) {
     if (for_writing) TRY_VOID(check_writable());
+    TRY(auto file, open_file_of(number, for_writing));
+    return handles_.add(std::move(file));
+}
+
+result<void> file_system_impl::adopt(file_handle handle, inode_number number, bool for_writing) {
+    if (handles_.find(handle)) return {};
+    TRY(const auto file, open_file_of(number, for_writing));
+    if (!handles_.adopt(handle, file)) close_file(*file);  // another thread was faster
+    return {};
+}
+
+result<std::shared_ptr<open_file>> file_system_impl::open_file_of(inode_number number, bool for_writing) {
     if (!inodes_.find(number)) static_cast<void>(names().get(number));  // so that the lock below waits for nothing
     const std::lock_guard lock(volume_.names_lock());
     auto state = inodes_.find(number);
@@ -109,13 +143,17 @@ result<file_handle> file_system_impl::open(inode_number number, bool for_writing
         if ((found.mode & S_IFMT) == S_IFDIR) return fail(errc::is_directory);
         state = std::make_shared<inode_state>(found, chunk_size_);
         state->last_change = committer_.last_change();
+        if (found.link_count == 0) {  // unlinked under an earlier daemon of this mount
+            state->removed = true;
+            ++orphans_;
+        }
         inodes_.insert(state);
     }
     ++state->open_count;
     auto file = std::make_shared<open_file>();
     file->state = std::move(state);
     file->for_writing = for_writing;
-    return handles_.add(std::move(file));
+    return file;
 }
 
 void file_system_impl::account(const dirty_ranges& now, std::uint64_t bytes_before, std::size_t memory_before) {
@@ -131,6 +169,7 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
         // Mostly tails of open files: only sealing them gets them on their way.
         if (budget_.memory() > writer_.memory() + options_.dirty_size_max / 2) committer_.hurry();
     };
+    if (!has_redo_room(bytes.size())) return write_progress{0, true};
     if (budget_.is_full()) {
         hurry_if_stuck();
         return write_progress{0, true};
@@ -149,8 +188,9 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
         full = state->dirty.write(offset, bytes);
         account(state->dirty, bytes_before, memory_before);
         many = state->dirty.run_count() > dirty_run_count_max;
-        state->attributes.modify_time = state->attributes.change_time = time_stamp::now();
+        state->attributes.modify_time = state->attributes.change_time = operation_time();
         state->attributes_dirty = true;
+        keep_write(*state, offset, bytes, append);
     }
     list_dirty(state);
     bytes_written_ += bytes.size();
@@ -223,9 +263,13 @@ void file_system_impl::release(file_handle handle) {
     if (!file) return;
     // Pages of shared mappings may have come after the last flush. An error stays with the inode's dirty bytes.
     if (file->for_writing) static_cast<void>(seal(file->state, false));
+    close_file(*file);
+}
+
+void file_system_impl::close_file(const open_file& file) {
     const std::lock_guard lock(volume_.names_lock());
-    --file->state->open_count;
-    let_go(file->state);
+    --file.state->open_count;
+    let_go(file.state);
 }
 
 result<std::uint64_t> file_system_impl::begin_sync(file_handle handle) {

@@ -27,6 +27,11 @@ std::uint64_t handle_table::add(std::shared_ptr<open_file> file) {
     return next_++;
 }
 
+bool handle_table::adopt(std::uint64_t handle, std::shared_ptr<open_file> file) {
+    const std::lock_guard lock(mutex_);
+    return files_.emplace(handle, std::move(file)).second;
+}
+
 std::shared_ptr<open_file> handle_table::find(std::uint64_t handle) const {
     const std::lock_guard lock(mutex_);
     const auto it = files_.find(handle);
@@ -57,7 +62,7 @@ bool reference_table::remove(inode_number number, std::uint64_t count) {
     shard& s = of(number);
     const std::lock_guard lock(s.mutex);
     const auto it = s.counts.find(number);
-    if (it == s.counts.end()) return false;
+    if (it == s.counts.end()) return inherited_;
     if (it->second > count) {
         it->second -= count;
         return false;
@@ -69,7 +74,7 @@ bool reference_table::remove(inode_number number, std::uint64_t count) {
 bool reference_table::contains(inode_number number) const {
     const shard& s = of(number);
     const std::lock_guard lock(s.mutex);
-    return s.counts.contains(number);
+    return inherited_ || s.counts.contains(number);
 }
 
 }  // namespace warifu

@@ -37,8 +37,11 @@ struct inode_state {
     bool no_capability = false;     // known to have no security.capability (asked before every write(2))
     std::uint64_t last_change = 0;  // the generation in which its last bytes or attributes joined the namespace
 
+    std::vector<std::uint64_t> unsealed;  // where the redo log keeps its dirty bytes
+
     // Guarded by names_lock.
     std::uint32_t open_count = 0;
+    bool forgotten = false;  // the kernel has no reference any more, and gets none because it is removed
     bool removed = false;  // has no name left; open_count or the kernel keeps it
 
     // Guarded by file_system_impl::dirty_mutex_.
@@ -85,7 +88,11 @@ class inode_table {
 
 class handle_table {
   public:
+    /// Handles of a mount's daemons must differ.
+    explicit handle_table(std::uint64_t first) : next_(first) {}
     std::uint64_t add(std::shared_ptr<open_file> file);
+    /// False when there is such a handle already.
+    bool adopt(std::uint64_t handle, std::shared_ptr<open_file> file);
     std::shared_ptr<open_file> find(std::uint64_t handle) const;
     std::shared_ptr<open_file> remove(std::uint64_t handle);
     std::size_t size() const;
@@ -93,13 +100,15 @@ class handle_table {
   private:
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<open_file>> files_;
-    std::uint64_t next_ = 1;
+    std::uint64_t next_;
 };
 
 /// How often the kernel holds each inode (FUSE's lookup count): 17 bytes an inode at most about twice.
 class reference_table {
   public:
     void add(inode_number number, std::uint64_t count);
+    /// The kernel has references from before: any inode may be held until the kernel forgets it. Before use.
+    void inherit() { inherited_ = true; }
     /// True when the last reference went.
     bool remove(inode_number number, std::uint64_t count);
     bool contains(inode_number number) const;
@@ -113,6 +122,7 @@ class reference_table {
     shard& of(inode_number number) { return shards_[number % shard_count]; }
     const shard& of(inode_number number) const { return shards_[number % shard_count]; }
     std::array<shard, shard_count> shards_;
+    bool inherited_ = false;
 };
 
 }  // namespace warifu

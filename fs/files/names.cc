@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "fs/base/codec.h"
 #include "fs/files/file_system_impl.h"
 #include "fs/files/posix_acl.h"
 
@@ -19,6 +20,30 @@ result<void> check_attribute_name(std::string_view name) {
         return {};
     }
     return fail(errc::unsupported, "no such space of attributes");
+}
+
+redo_operation operation_on(redo_kind kind, inode_number number, std::uint64_t a = 0, std::uint64_t b = 0) {
+    redo_operation done;
+    done.kind = kind;
+    done.number = number;
+    done.a = a;
+    done.b = b;
+    done.time = operation_time();
+    return done;
+}
+
+byte_vector texts(std::string_view first, std::string_view second = {}) {
+    return writer().put_sized(as_bytes_view(first)).put_sized(as_bytes_view(second)).take();
+}
+
+byte_vector fields_of(const new_inode& fresh, std::string_view name) {
+    return writer()
+        .put_be(fresh.mode)
+        .put_be(fresh.uid)
+        .put_be(fresh.gid)
+        .put_sized(as_bytes_view(name))
+        .put_sized(as_bytes_view(fresh.symlink_target))
+        .take();
 }
 
 }  // namespace
@@ -103,12 +128,19 @@ result<inode> file_system_impl::create(inode_number parent, std::string_view nam
     TRY(auto made, names().create(parent, name, masked));
     committer_.changed();
     refresh(parent);
-    if (!access) return made;
-    const auto any = name_space::attribute_mode::any;
-    if (!access->is_minimal())
-        TRY_VOID(names().set_attribute(made.number, acl_access_name, access->encode(), any, fresh.now));
-    if (S_ISDIR(fresh.mode)) TRY_VOID(names().set_attribute(made.number, acl_default_name, *inherited, any, fresh.now));
-    return names().get(made.number);
+    if (access) {
+        const auto any = name_space::attribute_mode::any;
+        if (!access->is_minimal())
+            TRY_VOID(names().set_attribute(made.number, acl_access_name, access->encode(), any, fresh.now));
+        if (S_ISDIR(fresh.mode))
+            TRY_VOID(names().set_attribute(made.number, acl_default_name, *inherited, any, fresh.now));
+        TRY(made, names().get(made.number));
+    }
+    redo_operation done = operation_on(redo_kind::create, made.number, parent, fresh.device);
+    done.time = fresh.now;
+    done.flags = umask;
+    if (redo_) keep(done, fields_of(fresh, name));
+    return made;
 }
 
 result<inode> file_system_impl::link(inode_number number, inode_number parent, std::string_view name) {
@@ -116,10 +148,11 @@ result<inode> file_system_impl::link(inode_number number, inode_number parent, s
     if (const auto state = inodes_.find(number)) TRY_VOID(seal(state, false));
     const std::lock_guard lock(volume_.names_lock());
     settle(number);
-    TRY(const auto linked, names().link(number, parent, name, time_stamp::now()));
+    TRY(const auto linked, names().link(number, parent, name, operation_time()));
     refresh(linked);
     refresh(parent);
     committer_.changed();
+    if (redo_) keep(operation_on(redo_kind::link, number, parent), texts(name));
     return overlay(linked);
 }
 
@@ -139,10 +172,11 @@ result<void> file_system_impl::unlink(inode_number parent, std::string_view name
     TRY(const auto found, names().lookup(parent, name));
     const std::lock_guard lock(volume_.names_lock());
     settle(found.number);
-    TRY(const auto left, names().unlink(parent, name, time_stamp::now()));
+    TRY(const auto left, names().unlink(parent, name, operation_time()));
     committer_.changed();
     refresh(left);
     refresh(parent);
+    if (redo_) keep(operation_on(redo_kind::unlink, left.number, parent), texts(name));
     if (left.link_count == 0) removed(left);
     return {};
 }
@@ -151,10 +185,11 @@ result<void> file_system_impl::remove_directory(inode_number parent, std::string
     TRY_VOID(check_writable());
     static_cast<void>(names().lookup(parent, name));  // so that the lock below waits for nothing
     const std::lock_guard lock(volume_.names_lock());
-    TRY(const auto left, names().remove_directory(parent, name, time_stamp::now()));
+    TRY(const auto left, names().remove_directory(parent, name, operation_time()));
     committer_.changed();
     refresh(parent);
     refresh(left);
+    if (redo_) keep(operation_on(redo_kind::remove_directory, left.number, parent), texts(name));
     removed(left);
     return {};
 }
@@ -169,12 +204,15 @@ result<void> file_system_impl::rename(inode_number from, std::string_view from_n
     const std::lock_guard lock(volume_.names_lock());
     settle(moving.number);
     if (target) settle(target->number);
-    TRY(const auto outcome, names().rename(from, from_name, to, to_name, mode, time_stamp::now()));
+    TRY(const auto outcome, names().rename(from, from_name, to, to_name, mode, operation_time()));
     committer_.changed();
     refresh(moving.number);
     refresh(from);
     if (to != from) refresh(to);
     if (target && target->number != moving.number && !outcome.replaced) refresh(target->number);
+    redo_operation done = operation_on(redo_kind::rename, moving.number, from, to);
+    done.flags = static_cast<std::uint32_t>(mode);
+    if (redo_) keep(done, texts(from_name, to_name));
     if (outcome.replaced) {
         refresh(*outcome.replaced);
         if (outcome.replaced->link_count == 0) removed(*outcome.replaced);
@@ -205,7 +243,7 @@ result<inode> file_system_impl::set_attributes(inode_number number, const attrib
     auto current = state ? result<inode>(state->attributes) : names().get(number);
     if (!current) return current;
     inode changed = *current;
-    const time_stamp now = time_stamp::now();
+    const time_stamp now = operation_time();
     if (change.mode) changed.mode = (changed.mode & S_IFMT) | (*change.mode & ~static_cast<std::uint32_t>(S_IFMT));
     if (change.uid) changed.uid = *change.uid;
     if (change.gid) changed.gid = *change.gid;
@@ -219,6 +257,9 @@ result<inode> file_system_impl::set_attributes(inode_number number, const attrib
         TRY_VOID(names().set(changed));
     }
     const auto generation = committer_.changed();
+    redo_operation done = operation_on(redo_kind::set_attributes, number);
+    done.time = now;
+    if (redo_) keep(done, encode(change));
     if (!state) return changed;
     state->attributes = changed;
     state->attributes_dirty = false;
@@ -265,16 +306,19 @@ result<void> file_system_impl::set_access_list(inode_number number, std::string_
     TRY(auto changed, names().get(number));
     if (S_ISLNK(changed.mode)) return fail(errc::unsupported, "a symbolic link has no access control list");
     if (list.is_minimal()) {
-        const auto removed = names().remove_attribute(number, acl_access_name, time_stamp::now());
+        const auto removed = names().remove_attribute(number, acl_access_name, operation_time());
         if (!removed && removed.error().code != errc::no_attribute) return removed;
     } else {
-        TRY_VOID(names().set_attribute(number, acl_access_name, value, mode, time_stamp::now()));
+        TRY_VOID(names().set_attribute(number, acl_access_name, value, mode, operation_time()));
     }
     changed.mode = (changed.mode & ~0777U) | list.mode();
-    changed.change_time = time_stamp::now();
+    changed.change_time = operation_time();
     TRY_VOID(names().set(changed));
     committer_.changed();
     refresh(number);
+    redo_operation done = operation_on(redo_kind::set_attribute, number);
+    done.flags = static_cast<std::uint32_t>(mode);
+    if (redo_) keep(done, texts(acl_access_name, value));
     return {};
 }
 
@@ -295,9 +339,12 @@ result<void> file_system_impl::set_attribute(inode_number number, std::string_vi
     }
     const std::lock_guard lock(volume_.names_lock());
     settle(number);
-    TRY_VOID(names().set_attribute(number, name, value, mode, time_stamp::now()));
+    TRY_VOID(names().set_attribute(number, name, value, mode, operation_time()));
     committer_.changed();
     refresh(number);
+    redo_operation done = operation_on(redo_kind::set_attribute, number);
+    done.flags = static_cast<std::uint32_t>(mode);
+    if (redo_) keep(done, texts(name, value));
     if (const auto state = inodes_.find(number)) {
         const std::lock_guard state_lock(state->mutex);
         state->no_capability = false;
@@ -310,9 +357,10 @@ result<void> file_system_impl::remove_attribute(inode_number number, std::string
     TRY_VOID(check_writable());
     const std::lock_guard lock(volume_.names_lock());
     settle(number);
-    TRY_VOID(names().remove_attribute(number, name, time_stamp::now()));
+    TRY_VOID(names().remove_attribute(number, name, operation_time()));
     committer_.changed();
     refresh(number);
+    if (redo_) keep(operation_on(redo_kind::remove_attribute, number), texts(name));
     return {};
 }
 
@@ -323,8 +371,15 @@ void file_system_impl::remember(inode_number number, std::uint64_t count) {
 void file_system_impl::forget(inode_number number, std::uint64_t count) {
     if (!references_.remove(number, count)) return;
     const auto state = inodes_.find(number);
-    if (!state) return;
+    if (!state) {
+        if (!resumed_) return;
+        // Perhaps it lost its last name under an earlier daemon of this mount.
+        const auto last = names().get(number);
+        if (last && last->link_count == 0) forget_later(number);
+        return;
+    }
     const std::lock_guard lock(volume_.names_lock());
+    state->forgotten = state->removed;
     let_go(state);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <linux/falloc.h>
 
+#include "fs/base/codec.h"
 #include "fs/base/limits.h"
 #include "fs/files/file_system_impl.h"
 
@@ -11,7 +12,7 @@ namespace {
 
 inode touched(const inode& before) {
     inode after = before;
-    after.modify_time = after.change_time = time_stamp::now();
+    after.modify_time = after.change_time = operation_time();
     return after;
 }
 
@@ -31,6 +32,7 @@ result<inode> file_system_impl::resize(const state_pointer& state, const inode& 
         const std::size_t memory = state->dirty.memory();
         state->dirty.erase(size, ~0ULL);
         account(state->dirty, bytes, memory);
+        keep_sealed(*state);
     }
     if (size == 0) writer_.forget_failure(changed.number);  // what could not be stored is not wanted any more
     return now;
@@ -44,6 +46,7 @@ result<void> file_system_impl::punch(inode_state& state, const inode& changed, s
     const std::size_t memory = state.dirty.memory();
     state.dirty.erase(offset, end);
     account(state.dirty, bytes, memory);
+    keep_sealed(state);
     return {};
 }
 
@@ -84,6 +87,14 @@ result<void> file_system_impl::allocate(file_handle handle, int mode, std::uint6
         state->attributes_dirty = false;
         state->last_change = committer_.changed();
     }
+    redo_operation done;
+    done.kind = redo_kind::allocate;
+    done.number = state->number;
+    done.a = offset;
+    done.b = size;
+    done.flags = static_cast<std::uint32_t>(mode);
+    done.time = state->attributes.change_time;
+    keep(done);
     return {};
 }
 
@@ -138,6 +149,9 @@ result<std::uint64_t> file_system_impl::copy_range(file_handle from, std::uint64
     std::unique_lock<std::mutex> lock_second;
     if (a != b) lock_second = std::unique_lock(a->number <= b->number ? b->mutex : a->mutex);
     TRY_VOID(seal_locked(*a, false));  // what came since
+    // Were a write to the target from before done again after a crash, this would have to be too, and its source may
+    // have changed by then.
+    if (redo_) TRY_VOID(seal_locked(*b, false));
     if (from_offset >= a->attributes.size) return 0;
     size = std::min(size, a->attributes.size - from_offset);
     if (size == 0) return 0;
@@ -156,6 +170,14 @@ result<std::uint64_t> file_system_impl::copy_range(file_handle from, std::uint64
     const std::size_t memory = b->dirty.memory();
     b->dirty.erase(to_offset, to_offset + size);
     account(b->dirty, bytes, memory);
+    keep_sealed(*b);
+    redo_operation done;
+    done.kind = redo_kind::copy_range;
+    done.number = b->number;
+    done.a = a->number;
+    done.b = size;
+    done.time = changed.change_time;
+    keep(done, writer(16).put_be(from_offset).put_be(to_offset).take());
     return size;
 }
 

@@ -46,6 +46,7 @@ result<void> file_system_impl::seal_locked(inode_state& state, bool only_full) {
         account(state.dirty, state.dirty.bytes(), memory);
     }
     while (const dirty_run* run = state.dirty.front(only_full)) TRY_VOID(seal_run(state, *run));
+    keep_sealed(state);
     return {};
 }
 
@@ -88,12 +89,13 @@ void file_system_impl::let_go(const state_pointer& state) {
     if (state->open_count != 0) return;
     if (inodes_.find(state->number) != state) return;
     if (state->removed) {
-        if (references_.contains(state->number)) return;
+        if (!state->forgotten && references_.contains(state->number)) return;
         const std::lock_guard lock(state->mutex);
         const std::uint64_t bytes = state->dirty.bytes();
         const std::size_t memory = state->dirty.memory();
         state->dirty.erase(0, ~0ULL);  // nobody can read them any more
         account(state->dirty, bytes, memory);
+        keep_sealed(*state);
         inodes_.erase(state->number);
         --orphans_;
         forget_later(state->number);

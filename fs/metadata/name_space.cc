@@ -72,6 +72,7 @@ result<void> name_space::format(std::uint32_t root_mode, std::uint32_t uid, std:
 
 result<void> name_space::open() {
     impl_->forgotten_up_to.clear();
+    impl_->opened_sequence = sequence();
     return impl_->store.load();
 }
 
@@ -119,6 +120,14 @@ result<std::vector<directory_entry>> name_space::list(inode_number directory, st
 
 result<std::vector<extent>> name_space::extents(inode_number number, std::uint64_t offset, std::uint64_t size) const {
     return impl_->extents(number, offset, size);
+}
+
+std::uint64_t name_space::sequence() const {
+    return impl_->store.db().GetLatestSequenceNumber();
+}
+
+std::uint64_t name_space::opened_sequence() const {
+    return impl_->opened_sequence;
 }
 
 space_use name_space::use() const {

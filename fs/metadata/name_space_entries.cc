@@ -58,7 +58,8 @@ result<inode> name_space::create(inode_number parent, std::string_view name, con
     TRY(const auto slot, impl_->find(tx, parent, name));
     if (slot.found) return fail(errc::exists);
     if (S_ISDIR(fresh.mode) && directory.link_count >= link_count_max) return fail(errc::too_many_links);
-    const inode made = make_inode(tx.new_inode_number(), fresh, directory);
+    if (fresh.number != 0 && tx.get_inode(fresh.number)) return fail(errc::conflict, "the inode is there already");
+    const inode made = make_inode(tx.new_inode_number(fresh.number), fresh, directory);
     TRY_VOID(insert_name(tx, slot, name, made.number, made.mode & S_IFMT));
     tx.put_inode(made);
     if (S_ISLNK(made.mode)) tx.put(symlink_key(made.number), fresh.symlink_target);

@@ -31,6 +31,7 @@ class name_space::impl {
     /// Where forget_orphan goes on, by inode; only a shortcut over what is removed already. Guarded by the namespace
     /// lock.
     std::map<inode_number, std::uint64_t> forgotten_up_to;
+    std::uint64_t opened_sequence = 0;
 };
 
 inline bool is_directory(const inode& i) {

@@ -117,7 +117,7 @@ void metadata_store::publish(const counters_record& counters, const std::map<bal
         epoch_numbers_.emplace(epoch, number);
         epochs_[number - 1] = epoch;
     }
-    if (drawn != 0) next_inode_ = drawn + 1;
+    if (drawn != 0) next_inode_ = std::max(next_inode_, drawn + 1);
 }
 
 cursor::cursor(const metadata_store& store, const std::string& start, std::string end)
@@ -146,9 +146,9 @@ result<inode> transaction::get_inode(inode_number number) const {
     return decode_inode(number, *value);
 }
 
-inode_number transaction::new_inode_number() {
+inode_number transaction::new_inode_number(inode_number wanted) {
     WARIFU_ASSERT(drawn_inode_ == 0);
-    drawn_inode_ = store_.next_inode_;
+    drawn_inode_ = wanted != 0 ? wanted : store_.next_inode_;
     if (drawn_inode_ >= counters.inodes_reserved) counters.inodes_reserved = drawn_inode_ + inode_reserve;
     return drawn_inode_;
 }

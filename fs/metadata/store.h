@@ -83,8 +83,8 @@ class transaction {
 
     result<inode> get_inode(inode_number number) const;
     void put_inode(const inode& i) { put(inode_key(i.number), encode(i)); }
-    /// A number that was never used before. REQUIRES: called once.
-    inode_number new_inode_number();
+    /// A number that was never used before, or `wanted` if not 0. REQUIRES: called once.
+    inode_number new_inode_number(inode_number wanted = 0);
     /// The number of an epoch, a new one if need be.
     epoch_number number_epoch(const ballot& epoch);
 
