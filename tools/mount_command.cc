@@ -5,7 +5,9 @@
 #include <boost/asio/thread_pool.hpp>
 #include <fmt/format.h>
 #include <fstream>
+#include <signal.h>
 #include <spdlog/spdlog.h>
+#include <thread>
 #include <unistd.h>
 
 #include "fs/files/file_system.h"
@@ -17,6 +19,7 @@
 #include "tools/deployment.h"
 #include "tools/exit_code.h"
 #include "tools/mount_alarm.h"
+#include "tools/mount_holder.h"
 #include "tools/mount_options.h"
 #include "tools/text.h"
 #include "tools/volume_session.h"
@@ -28,6 +31,7 @@ namespace path_fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr std::size_t memory_size_min = 64U << 20U;
+constexpr std::uint32_t upgrade_timeout_ms = 120'000;
 
 /// Bytes of this process that are in memory, now and at most: /proc/self/status, VmRSS and VmHWM.
 std::uint64_t memory_field(std::string_view name) {
@@ -95,7 +99,13 @@ class mount_control {
                              {"reason", site.reason}});
         }
         const auto counters = files_.counters();
+        const auto& redo = files_.options().redo;
         return {{"pid", ::getpid()},
+                {"resume",
+                 {{"on", redo != nullptr},
+                  {"daemons", redo ? redo->starts() : 0},
+                  {"complete", redo && redo->is_complete()},
+                  {"bytes", redo ? redo->used() : 0}}},
                 {"mountpoint", mountpoint_},
                 {"volume",
                  {{"epoch", to_text(status.epoch)},
@@ -186,9 +196,20 @@ class mount_watcher {
     event stop_, ended_;
 };
 
-file_system_options files_options(const mount_arguments& arguments, const parsed_mount_options& options) {
+/// The redo log is a part of the memory for data under way.
+std::size_t redo_size(std::size_t memory_size, const parsed_mount_options& options) {
+    return options.read_only ? redo_size_min / 64 : std::max(memory_size / 8, redo_size_min);
+}
+
+file_system_options files_options(const mount_arguments& arguments, const parsed_mount_options& options,
+                                  std::shared_ptr<redo_log> redo) {
     file_system_options out;
     out.dirty_size_max = arguments.memory_size * 3 / 8;
+    if (redo) {
+        const std::size_t ring = redo_size(arguments.memory_size, options);
+        out.dirty_size_max = std::max(out.dirty_size_max - std::min(ring, out.dirty_size_max), memory_size_min / 4);
+    }
+    out.redo = std::move(redo);
     out.read_cache_size = arguments.memory_size * 3 / 16;
     out.read_ahead_size = std::min<std::size_t>(out.read_ahead_size, out.read_cache_size / 4);
     out.sync_close = options.sync_close;
@@ -200,6 +221,8 @@ result<int> exit_of(int outcome, const std::string& last_report) {
     switch (outcome) {
         case mount_ok:
             return exit_ok;
+        case mount_handed_over:
+            return exit_handed_over;
         case mount_refused:
             return fail(errc::io_error, last_report);
         default:
@@ -210,7 +233,12 @@ result<int> exit_of(int outcome, const std::string& last_report) {
 /// Everything between the open volume and its end.
 result<int> serve(core_thread& core, volume_session& session, const volume_config& volume,
                   const mount_arguments& arguments, const parsed_mount_options& options, ready_signal& ready) {
-    auto files = file_system::make(core.context(), session.get(), files_options(arguments, options));
+    TRY(const auto held, parse_held(arguments.held));
+    std::shared_ptr<redo_log> redo;
+    if (held.is_held()) {
+        TRY(redo, redo_log::open(held.log));
+    }
+    auto files = file_system::make(core.context(), session.get(), files_options(arguments, options, redo));
     const auto health = std::make_shared<mount_health>();
     mount_control control(session, *files, arguments, health);
     std::unique_ptr<mount_watcher> watcher;
@@ -218,8 +246,12 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
         return control.answer(std::move(command));
     });
     result<int> outcome = exit_failure;
+    const auto replayed = options.read_only ? result<void>() : files->replay();
     if (!listening) {
         outcome = fail(listening.error());
+    } else if (!replayed) {
+        say_unmounted(held);
+        outcome = fail(replayed.error());
     } else {
         std::string last_report;
         mount_options mount;
@@ -231,6 +263,13 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
         mount.users = options.users;
         mount.groups = options.groups;
         mount.health = health;
+        mount.redo = redo;
+        mount.held_fd = held.fuse;
+        if (redo) {
+            mount.keep = [&held](int fd) { give_descriptor(held, fd); };
+            mount.unmounted = [&held] { say_unmounted(held); };
+            if (redo->starts() > 1) spdlog::info("daemon {} of this mount", redo->starts());
+        }
         if (!options.alarm.empty()) {
             run_on(core.context(), [&]() -> awaitable<void> {
                 watcher = std::make_unique<mount_watcher>(core.context(), session, options, health);
@@ -279,9 +318,12 @@ result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) 
     if (arguments.memory_size < memory_size_min) return fail(errc::bad_argument, "the memory is at least 64M");
     TRY(const auto place, find_volume(arguments.config));
     TRY(const auto site, find_site(place, ""));
-    TRY_VOID(prepare_daemon(arguments.daemon, site.name + " mount"));
+    const bool holds = options.resume && arguments.held.empty();
+    TRY_VOID(prepare_daemon(arguments.daemon, site.name + (holds ? " mount's holder" : " mount")));
     bool detached = false;
-    TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
+    TRY(const auto held, parse_held(arguments.held));
+    if (held.fuse < 0) TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
+    if (holds) return hold_mount(arguments, redo_size(arguments.memory_size, options), ready);
     core_thread core;
     session_options how;
     how.mode = options.read_only ? open_mode::read_only : open_mode::write;
@@ -294,6 +336,27 @@ result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) 
     const auto closed = core.wait_for(session->close());
     if (!closed && outcome) return fail(closed.error());
     return outcome;
+}
+
+/// Lets a new daemon, of the program as it is installed now, go on with a mount that has a holder.
+result<int> upgrade_mount(const mount_arguments& arguments) {
+    TRY(const auto place, find_volume(arguments.config));
+    const path_fs::path socket = place.volume.run / "mount.sock";
+    TRY(const auto holder, running_process(place.volume.run / "mount.pid"));
+    if (!holder) return fail(errc::not_found, "this volume is not mounted here");
+    TRY(const auto before, ask_control(socket, "status", std::chrono::seconds(10)));
+    const nlohmann::json resume = before.value("resume", nlohmann::json::object());
+    if (!resume.value("on", false))
+        return fail(errc::bad_argument, "the volume was not mounted with -o resume: umount and mount it");
+    const auto daemons = resume.value("daemons", 0U);
+    if (::kill(holder->pid, SIGUSR1) != 0) return fail(errc::denied, "the mount's holder cannot be signalled");
+    const deadline until = deadline_in_ms(upgrade_timeout_ms);
+    while (steady_clock::now() < until) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        const auto now = ask_control(socket, "status", std::chrono::seconds(2));
+        if (now && now->contains("resume") && (*now)["resume"].value("daemons", 0U) > daemons) return exit_ok;
+    }
+    return fail(errc::timed_out, "the old daemon is still making everything durable; the mount's log says why");
 }
 
 result<int> mount_in_background(mount_arguments arguments) {
@@ -341,15 +404,18 @@ void add_mount_command(cli& c) {
                      "  warifu mount /etc/warifu/volume.json /mnt/genomes --takeover --memory 1G\n"
                      "  warifu mount /srv/demo /mnt/second --site site2 --takeover\n"
                      "  warifu mount /etc/warifu/volume.json /mnt/genomes -o alarm=/usr/local/sbin/page,alarm_key=1G\n"
+                     "  warifu mount /etc/warifu/volume.json /mnt/genomes -o resume\n"
+                     "  warifu mount /etc/warifu/volume.json /mnt/genomes --upgrade\n"
                      "  mount -t fuse.warifu /etc/warifu/volume.json /mnt/genomes      # with the mount helper\n"
                      "Options of -o: ro, takeover (displace a live writer), sync_close (close waits until the file\n"
-                     "is durable), allow_other (default for root), uidmap= and gidmap=STORED:LOCAL:COUNT (several\n"
+                     "is durable), resume (programs go on when the daemon crashed or was upgraded), allow_other "
+                     "(default for root), uidmap= and gidmap=STORED:LOCAL:COUNT (several\n"
                      "times), memory=SIZE, alarm=PROGRAM (run as PROGRAM EVENT ABOUT TEXT when a site is lost, key or\n"
                      "space is low, the volume turns read-only or requests are stuck), alarm_key=SIZE (what is low),\n"
                      "noatime, nosuid, nodev, noexec and the like; words of fstab are passed over.");
     const auto given = std::make_shared<mount_arguments>();
     const auto memory = std::make_shared<std::string>("512M");
-    const auto foreground = std::make_shared<bool>(false);
+    const auto foreground = std::make_shared<bool>(false), upgrade = std::make_shared<bool>(false);
     command->add_option("CONFIG", given->config, "volume.json or a deployment directory")->required();
     command->add_option("MOUNTPOINT", given->mountpoint, "an empty directory")->required();
     command->add_option("-o", given->options, "mount options, separated by commas")->take_all();
@@ -358,13 +424,16 @@ void add_mount_command(cli& c) {
     command->add_option("--site", given->site, "of a deployment: mount as this site does (its status: RUN/SITE)");
     command->add_option("--memory", *memory, "memory for data under way and caches")->capture_default_str();
     command->add_flag("-f,--foreground", *foreground, "stay in the foreground");
+    command->add_flag("--upgrade", *upgrade, "a new daemon goes on with a volume that was mounted with -o resume");
+    command->add_option("--held", given->held, "descriptors from the holder of the mount")->group("");
     add_daemon_options(command, given->daemon);
-    c.run(command, [given, memory, foreground, takeover]() -> result<int> {
+    c.run(command, [given, memory, foreground, upgrade, takeover]() -> result<int> {
         ready_signal ready(given->daemon.ready_fd);
         auto outcome = [&]() -> result<int> {
             if (*takeover) given->options.emplace_back("takeover");
             TRY(given->memory_size, parse_size(*memory));
             if (given->memory_size < memory_size_min) return fail(errc::bad_argument, "--memory is at least 64M");
+            if (*upgrade) return upgrade_mount(*given);
             return *foreground ? mount_in_foreground(*given, ready) : mount_in_background(*given);
         }();
         if (*foreground) forget_daemon(given->daemon);

@@ -20,6 +20,7 @@ struct mount_arguments {
     std::vector<std::string> options;  // each a list of -o words
     std::size_t memory_size = mount_memory_size_default;
     daemon_options daemon;
+    std::string held;  // of a daemon that has a holder: mount_holder.h
 };
 
 /// Returns when the mount is usable. Errors: busy (mounted already, mount point not empty), what opening the volume

@@ -29,6 +29,8 @@ bool take_flag(parsed_mount_options& out, const std::string& word) {
         out.takeover = true;
     else if (word == "sync_close")
         out.sync_close = true;
+    else if (word == "resume")
+        out.resume = true;
     else if (word == "allow_other")
         out.allow_other = true;
     else if (std::ranges::find(pass_on, word) != pass_on.end())

@@ -14,6 +14,7 @@ struct parsed_mount_options {
     bool takeover = false;    // displace a live writer
     bool sync_close = false;  // close(2) waits until the file is durable
     bool allow_other = false;
+    bool resume = false;               // the mount outlives its daemon (mount_holder.h)
     id_map users, groups;              // uidmap=, gidmap=: the volume's numbers under others here
     std::size_t memory_size = 0;       // memory=SIZE; 0: not said
     std::string alarm;                 // alarm=PROGRAM: run when something happens (mount_alarm.h)

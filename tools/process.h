@@ -46,6 +46,8 @@ class ready_signal {
 
     void ready();
     void failed(const error& e);
+    /// The descriptor is the caller's from now on; -1 when there is none.
+    int release() { return std::exchange(fd_, -1); }
 
   private:
     void send(std::string text);

@@ -49,7 +49,7 @@ class reporter {
         out["mount"] = {{"state", mounted_ ? "up" : "down"},       {"mountpoint", or_null(mount_, "mountpoint")},
                         {"pid", or_null(mount_, "pid")},           {"upload", or_null(mount_, "upload")},
                         {"requests", or_null(mount_, "requests")}, {"counters", or_null(mount_, "counters")},
-                        {"pads", or_null(mount_, "links")}};
+                        {"resume", or_null(mount_, "resume")},     {"pads", or_null(mount_, "links")}};
         if (place_.layout) {
             for (const auto part : {deployment_part::dealer, deployment_part::kme_sim})
                 out[part == deployment_part::dealer ? "dealer" : "kme_sim"] =

@@ -181,7 +181,11 @@ std::optional<redo_log::position> redo_log::append(const redo_operation& operati
         fresh.answered = request == 0 ? 1 : 0;
         fresh.request = request;
         head_.head.store(where + size, std::memory_order_release);
-        if (request != 0) unanswered_[request] = {{operation.kind, operation.number, operation.b}, where, false};
+        if (request != 0) {
+            const auto earlier = unanswered_.find(request);  // a request may take two steps: the last one counts
+            if (earlier != unanswered_.end() && earlier->second.at) at(*earlier->second.at).answered = 1;
+            unanswered_[request] = {{operation.kind, operation.number, operation.b}, where, false};
+        }
     }
     entry& fresh = at(where);
     fresh.sequence = operation.sequence;

@@ -98,7 +98,7 @@ struct new_inode {
     std::uint64_t device = 0;
     std::string symlink_target;
     time_stamp now;
-    inode_number number = 0;  // 0: the next one; else this one, which no inode has (what a crash took is done again)
+    inode_number number = 0;  // 0: the next one; else this one, which no inode has: what a crash took is done again
 };
 
 enum class rename_mode : std::uint8_t { replace, no_replace, exchange };
@@ -145,8 +145,8 @@ class name_space {
     result<std::string> get_attribute(inode_number number, std::string_view name) const;
     result<std::vector<std::string>> list_attributes(inode_number number) const;
     space_use use() const;
-    /// RocksDB's number of the last mutation, and what it was at open(): a recovered namespace holds exactly the mutations
-    /// up to that one.
+    /// RocksDB's number of the last mutation, and what it was at open(): a recovered namespace holds exactly the
+    /// mutations up to that one.
     std::uint64_t sequence() const;
     std::uint64_t opened_sequence() const;
 

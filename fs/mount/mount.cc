@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fs/base/limits.h"
+#include "fs/mount/connection.h"
 #include "fs/mount/session.h"
 
 namespace warifu {
@@ -33,9 +34,11 @@ std::string errno_text(int code) {
 // ---- signals ----
 
 std::atomic<int> signal_event = -1;
+std::atomic<bool> hand_over = false;
 
 /// Async-signal-safe: wakes the watcher, which does the rest.
-void on_signal(int) {
+void on_signal(int which) {
+    if (which == SIGUSR1) hand_over = true;
     const std::uint64_t one = 1;
     const int fd = signal_event.load();
     if (fd >= 0) static_cast<void>(!::write(fd, &one, sizeof one));
@@ -46,12 +49,14 @@ void on_wake(int) {}  // its delivery ends the loop's sem_wait
 /// Ends the session at SIGTERM, SIGINT, SIGHUP; counts them; restores the handlers when it goes.
 class signal_watch {
   public:
-    explicit signal_watch(fuse_session* session) : session_(session), loop_thread_(::pthread_self()) {
+    signal_watch(fuse_session* session, bool can_hand_over)
+        : session_(session), signal_count_(can_hand_over ? 4 : 3), loop_thread_(::pthread_self()) {
         event_ = ::eventfd(0, EFD_CLOEXEC);
         signal_event = event_;
+        hand_over = false;
         struct sigaction action{};
         action.sa_handler = on_signal;
-        for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &action, &before_[i]);
+        for (std::size_t i = 0; i < signal_count_; ++i) ::sigaction(signals[i], &action, &before_[i]);
         action.sa_handler = on_wake;
         ::sigaction(SIGUSR2, &action, &before_wake_);
         action.sa_handler = SIG_IGN;
@@ -62,7 +67,7 @@ class signal_watch {
         stop_ = true;
         on_signal(0);
         thread_.join();
-        for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
+        for (std::size_t i = 0; i < signal_count_; ++i) ::sigaction(signals[i], &before_[i], nullptr);
         ::sigaction(SIGUSR2, &before_wake_, nullptr);
         ::sigaction(SIGPIPE, &before_pipe_, nullptr);
         signal_event = -1;
@@ -74,9 +79,11 @@ class signal_watch {
     void loop_ended() { looping_ = false; }
     /// Signals so far.
     unsigned count() const { return count_; }
+    /// Whether the mount is to stay for another daemon.
+    bool hands_over() const { return hand_over; }
 
   private:
-    static constexpr std::array<int, 3> signals = {SIGTERM, SIGINT, SIGHUP};
+    static constexpr std::array<int, 4> signals = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
     void watch() {
         while (!stop_) {
@@ -93,11 +100,12 @@ class signal_watch {
     }
 
     fuse_session* session_;
+    const std::size_t signal_count_;
     const pthread_t loop_thread_;
     int event_ = -1;
     std::atomic<bool> stop_ = false, looping_ = true;
     std::atomic<unsigned> count_ = 0;
-    std::array<struct sigaction, 3> before_{};
+    std::array<struct sigaction, 4> before_{};
     struct sigaction before_wake_{}, before_pipe_{};
     std::thread thread_;
 };
@@ -323,9 +331,10 @@ class fuse_arguments {
     fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
 };
 
-int serve(fuse_session* session, signal_watch& signals) {
+int serve(fuse_session* session, signal_watch& signals, bool kept) {
     fuse_loop_config* config = fuse_loop_cfg_create();
-    fuse_loop_cfg_set_clone_fd(config, 1);
+    // Requests that were read from a clone of the descriptor end when it is closed, as at the end of a process.
+    fuse_loop_cfg_set_clone_fd(config, kept ? 0 : 1);
     fuse_loop_cfg_set_max_threads(config, fuse_threads_max);
     fuse_loop_cfg_set_idle_threads(config, fuse_threads_max);
     const int outcome = fuse_session_loop_mt(session, config);
@@ -399,21 +408,54 @@ result<void> check_mountpoint(const std::string& path, bool* detached) {
     return check_empty(path);
 }
 
-int run_mount(const mount_options& options, file_system& files, asio::io_context& core) {
-    const reporter report =
-        options.report ? options.report : [](std::string_view line) { fmt::print(stderr, "warifu: {}\n", line); };
-    bool detached = false;
-    if (const auto ready = check_mountpoint(options.mountpoint, &detached); !ready) {
-        report(ready.error().text);
-        return mount_refused;
-    }
-    if (detached) report(fmt::format("{}: detached the mount of a daemon that died", options.mountpoint));
+namespace {
 
+std::unique_ptr<mount_session> make_session(const mount_options& options, file_system& files, asio::io_context& core) {
     auto session = std::make_unique<mount_session>(files, core);
     session->read_only = options.read_only;
     session->users = options.users;
     session->groups = options.groups;
     session->cache_seconds = options.read_only ? 0.25 : options.cache_seconds;
+    session->redo = options.redo;
+    return session;
+}
+
+/// Refuses with one line, or detaches a dead mount and says so.
+result<void> prepare_mountpoint(const mount_options& options, const reporter& report) {
+    bool detached = false;
+    TRY_VOID(check_mountpoint(options.mountpoint, &detached));
+    if (detached) report(fmt::format("{}: detached the mount of a daemon that died", options.mountpoint));
+    return {};
+}
+
+result<void> mount_session_at(fuse_session* fuse, const mount_options& options) {
+    if (fuse_session_mount(fuse, options.mountpoint.c_str()) == 0) return {};
+    return fail(errc::io_error,
+                fmt::format("{}: cannot mount here: {}", options.mountpoint,
+                            ::geteuid() == 0 ? "the kernel refused"
+                                             : "no permission (is fusermount3 installed, is allow_other allowed "
+                                               "in /etc/fuse.conf?)"));
+}
+
+/// libfuse unmounts what it mounted; what an earlier daemon mounted is unmounted here.
+void unmount(fuse_session* fuse, const kept_connection* resumed, const mount_options& options) {
+    if (resumed == nullptr) return fuse_session_unmount(fuse);
+    if (!resumed->is_unmounted()) ::umount2(options.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+}  // namespace
+
+int run_mount(const mount_options& options, file_system& files, asio::io_context& core) {
+    const reporter report =
+        options.report ? options.report : [](std::string_view line) { fmt::print(stderr, "warifu: {}\n", line); };
+    const bool resumes = options.held_fd >= 0;
+    if (!resumes) {
+        if (const auto ready = prepare_mountpoint(options, report); !ready) {
+            report(ready.error().text);
+            return mount_refused;
+        }
+    }
+    auto session = make_session(options, files, core);
     fuse_arguments arguments(options);
     fuse_session* fuse =
         fuse_session_new(arguments.get(), &mount_operations(), sizeof(fuse_lowlevel_ops), session.get());
@@ -421,27 +463,36 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
         report("the options for the mount were not accepted");
         return mount_refused;
     }
-    if (fuse_session_mount(fuse, options.mountpoint.c_str()) != 0) {
-        report(fmt::format("{}: cannot mount here: {}", options.mountpoint,
-                           ::geteuid() == 0 ? "the kernel refused"
-                                            : "no permission (is fusermount3 installed, is allow_other allowed "
-                                              "in /etc/fuse.conf?)"));
-        fuse_session_destroy(fuse);
-        return mount_refused;
-    }
+    std::shared_ptr<kept_connection> connection;
+    if (options.redo) connection = std::make_shared<kept_connection>(options.redo, options.keep);
+    session->connection = connection;
     int outcome = mount_ok;
+    bool handed_over = false;
+    result<void> begun;
+    if (!resumes) begun = mount_session_at(fuse, options);
+    if (begun && connection && !resumes) begun = connection->attach(fuse);
     {
-        signal_watch signals(fuse);
-        {
+        signal_watch signals(fuse, connection != nullptr);
+        if (begun) {
             const announcement announce(*session, options);
             const watchdog watching(session->watch, options.health, report);
-            serve(fuse, signals);
+            if (resumes) begun = connection->resume(fuse, ::fcntl(options.held_fd, F_DUPFD_CLOEXEC, 0));
+            if (begun && resumes) begun = connection->ask_again();
+            if (begun) serve(fuse, signals, connection != nullptr);
         }
-        fuse_session_unmount(fuse);
-        outcome = drain_all(files, core, signals, report);
+        if (!begun) {
+            report(begun.error().text);
+            if (!resumes) fuse_session_unmount(fuse);
+            outcome = mount_refused;
+        } else {
+            handed_over = signals.hands_over();
+            if (!handed_over) unmount(fuse, resumes ? connection.get() : nullptr, options);
+            if (!handed_over && options.unmounted) options.unmounted();
+            outcome = drain_all(files, core, signals, report);
+        }
     }
     finish_session(fuse, std::move(session), outcome == mount_ok);
-    return outcome;
+    return outcome == mount_ok && handed_over ? mount_handed_over : outcome;
 }
 
 }  // namespace warifu

@@ -27,8 +27,13 @@ struct mount_options {
     bool read_only = false;
     std::uint32_t cache_seconds = 60;  // how long the kernel may believe names and attributes; if read-only, 0.25
     id_map users, groups;              // of the volume under other numbers here
-    std::vector<std::string> fuse_options;         // more "-o" options for libfuse, each "name" or "name=value"
-    std::shared_ptr<mount_health> health;          // kept up to date if set
+    std::vector<std::string> fuse_options;  // more "-o" options for libfuse, each "name" or "name=value"
+    std::shared_ptr<mount_health> health;   // kept up to date if set
+    // A mount that outlives its daemon (connection.h):
+    std::shared_ptr<redo_log> redo;                // the same as file_system_options::redo
+    int held_fd = -1;                              // go on with this mount of an earlier daemon; stays the caller's
+    std::function<void(int)> keep;                 // called with a fresh mount's descriptor, to be kept by somebody
+    std::function<void()> unmounted;               // there is nothing to keep any more
     std::function<void()> ready;                   // called once the mount answers
     std::function<void(std::string_view)> report;  // one line for a person; default: standard error
 };
@@ -39,11 +44,12 @@ enum mount_exit : int {
     mount_refused = 1,      // could not be mounted; one line says why, nothing was changed
     mount_not_durable = 2,  // unmounted, but what was written last could not be made durable
     mount_given_up = 3,     // a second signal ended the wait for the sites
+    mount_handed_over = 4,  // SIGUSR1: still mounted, everything is durable; another daemon goes on
 };
 
-/// Mounts, serves until SIGTERM, SIGINT, SIGHUP or umount(8), then drains. Blocks; the core thread runs meanwhile. A
-/// mount left behind by a dead daemon at the same place is detached first. One at a time in a process (it owns the
-/// signals).
+/// Mounts, serves until SIGTERM, SIGINT, SIGHUP or umount(8) (with a redo log also SIGUSR1), then drains. Blocks; the
+/// core thread runs meanwhile. A mount left behind by a dead daemon at the same place is detached first. One at a time
+/// in a process (it owns the signals).
 int run_mount(const mount_options& options, file_system& files, asio::io_context& core);
 
 /// Why a mount at `path` would fail before the kernel is asked; detaches a dead mount (`*detached` then says so).

@@ -30,6 +30,8 @@ void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
 /// Set-user-ID and set-group-ID bits: without HANDLE_KILLPRIV the kernel asks for their removal itself, as a change of
 /// mode.
 void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int valid, fuse_file_info*) {
+    if (mount_session::of(request).done_before())
+        return reply_attributes(request, mount_session::of(request).files.get_attributes(number), false);
     file_system::attribute_change change;
     const time_stamp now = time_stamp::now();
     const auto has = [valid](int bit) { return (valid & bit) != 0; };
@@ -115,6 +117,7 @@ void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
     else if (flags != 0)
         return static_cast<void>(fuse_reply_err(request, EINVAL));
     auto& session = mount_session::of(request);
+    if (session.done_before()) return static_cast<void>(fuse_reply_err(request, 0));
     const auto stored = to_stored_ids(session, name, std::string(value, size));
     if (!stored) return reply_error(request, stored.error());
     const auto set = session.files.set_attribute(number, name, *stored, mode);
@@ -136,6 +139,7 @@ void listxattr(fuse_req_t request, fuse_ino_t number, std::size_t size) {
 }
 
 void removexattr(fuse_req_t request, fuse_ino_t number, const char* name) {
+    if (mount_session::of(request).done_before()) return static_cast<void>(fuse_reply_err(request, 0));
     reply_result(request, mount_session::of(request).files.remove_attribute(number, name));
 }
 

@@ -47,14 +47,15 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
     const bool writing = (info->flags & O_ACCMODE) != O_RDONLY;
     const auto handle = session.files.open(number, writing);
     if (!handle) return reply_error(request, handle.error(), !writing);
-    info->fh = *handle;
+    info->fh = to_kernel(*handle, writing);
     info->keep_cache = session.read_only ? 0 : 1;
     info->noflush = writing ? 0 : 1;
     if (fuse_reply_open(request, info) != 0) session.files.release(*handle);
 }
 
-void release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-    mount_session::of(request).files.release(info->fh);
+void release(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
+    auto& session = mount_session::of(request);
+    session.files.release(handle_of(session, number, info));
     fuse_reply_err(request, 0);
 }
 
@@ -87,9 +88,9 @@ awaitable<void> finish_read(mount_session* session, std::shared_ptr<async_reques
     request->answer([&bytes](fuse_req_t raw) { reply_slices(raw, *bytes); });
 }
 
-void read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* info) {
+void read(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info* info) {
     auto& session = mount_session::of(request);
-    auto plan = session.files.plan_read(info->fh, static_cast<std::uint64_t>(offset), size);
+    auto plan = session.files.plan_read(handle_of(session, number, info), static_cast<std::uint64_t>(offset), size);
     if (!plan) return reply_error(request, plan.error(), true);
     if (plan->ready()) {
         std::vector<slice> bytes;
@@ -113,6 +114,7 @@ struct waiting_write {
     std::uint64_t offset;
     bool append;
     buffer bytes;
+    std::uint64_t request = redo_log::working_on();
 };
 
 /// Runs on a thread that may take the namespace lock, never on the core thread.
@@ -132,7 +134,9 @@ awaitable<void> wait_and_write(mount_session* session, std::shared_ptr<async_req
 
 void write_again(mount_session* session, std::shared_ptr<async_request> request, std::shared_ptr<waiting_write> work) {
     if (!request->claim()) return;
+    redo_log::work_on(work->request);
     const auto taken = session->files.write(work->handle, work->offset, work->bytes.view(), work->append);
+    redo_log::work_on(0);
     if (taken && taken->size == 0) {
         if (!request->unclaim()) return;
         asio::co_spawn(session->core, wait_and_write(session, request, work), asio::detached);
@@ -144,12 +148,15 @@ void write_again(mount_session* session, std::shared_ptr<async_request> request,
     });
 }
 
-void write(fuse_req_t request, fuse_ino_t, const char* bytes, std::size_t size, off_t offset, fuse_file_info* info) {
+void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t size, off_t offset,
+           fuse_file_info* info) {
     auto& session = mount_session::of(request);
+    if (session.done_before()) return static_cast<void>(fuse_reply_write(request, size));
+    const file_handle handle = handle_of(session, number, info);
     const bytes_view view(reinterpret_cast<const std::byte*>(bytes), size);
     const auto at = static_cast<std::uint64_t>(offset);
     const bool append = (info->flags & O_APPEND) != 0 && info->writepage == 0;
-    const auto taken = session.files.write(info->fh, at, view, append);
+    const auto taken = session.files.write(handle, at, view, append);
     if (!taken) return reply_error(request, taken.error());
     if (!taken->wait) return static_cast<void>(fuse_reply_write(request, taken->size));
     if (taken->size != 0) {
@@ -160,7 +167,7 @@ void write(fuse_req_t request, fuse_ino_t, const char* bytes, std::size_t size, 
     }
     const auto later = async_request::make(session, request, "write", interrupted);
     auto work = std::make_shared<waiting_write>();
-    work->handle = info->fh;
+    work->handle = handle;
     work->offset = at;
     work->append = append;
     work->bytes = buffer::copy_of(view);
@@ -182,18 +189,21 @@ void wait_durable(fuse_req_t request, std::uint64_t ticket) {
     asio::co_spawn(session.core, finish_sync(&session, later, ticket), asio::detached);
 }
 
-void flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-    auto& files = mount_session::of(request).files;
-    const auto flushed = files.flush(info->fh);
+void flush(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
+    auto& session = mount_session::of(request);
+    auto& files = session.files;
+    const file_handle handle = handle_of(session, number, info);
+    const auto flushed = files.flush(handle);
     if (!flushed || !files.options().sync_close) return reply_result(request, flushed);
-    const auto ticket = files.begin_sync(info->fh);
+    const auto ticket = files.begin_sync(handle);
     if (!ticket) return reply_error(request, ticket.error());
     wait_durable(request, *ticket);
 }
 
 /// fdatasync is fsync: a file's size and extents are in the same record as its times.
-void fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
-    const auto ticket = mount_session::of(request).files.begin_sync(info->fh);
+void fsync(fuse_req_t request, fuse_ino_t number, int, fuse_file_info* info) {
+    auto& session = mount_session::of(request);
+    const auto ticket = session.files.begin_sync(handle_of(session, number, info));
     if (!ticket) return reply_error(request, ticket.error());
     wait_durable(request, *ticket);
 }
@@ -202,26 +212,32 @@ void fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
     wait_durable(request, mount_session::of(request).files.begin_sync_names());
 }
 
-void fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t size, fuse_file_info* info) {
+void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, off_t size, fuse_file_info* info) {
     if (offset < 0 || size <= 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
-    reply_result(request, mount_session::of(request).files.allocate(info->fh, mode, static_cast<std::uint64_t>(offset),
-                                                                    static_cast<std::uint64_t>(size)));
+    auto& session = mount_session::of(request);
+    if (session.done_before()) return static_cast<void>(fuse_reply_err(request, 0));
+    reply_result(request, session.files.allocate(handle_of(session, number, info), mode,
+                                                 static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(size)));
 }
 
-void lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
+void lseek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse_file_info* info) {
     if (offset < 0) return static_cast<void>(fuse_reply_err(request, ENXIO));
     if (whence != SEEK_DATA && whence != SEEK_HOLE) return static_cast<void>(fuse_reply_err(request, EINVAL));
+    auto& session = mount_session::of(request);
     const auto found =
-        mount_session::of(request).files.seek(info->fh, static_cast<std::uint64_t>(offset), whence == SEEK_DATA);
+        session.files.seek(handle_of(session, number, info), static_cast<std::uint64_t>(offset), whence == SEEK_DATA);
     if (!found) return reply_error(request, found.error(), true);
     fuse_reply_lseek(request, static_cast<off_t>(*found));
 }
 
-void copy_file_range(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_info* from, fuse_ino_t,
-                     off_t to_offset, fuse_file_info* to, std::size_t size, int flags) {
+void copy_file_range(fuse_req_t request, fuse_ino_t from_number, off_t from_offset, fuse_file_info* from,
+                     fuse_ino_t to_number, off_t to_offset, fuse_file_info* to, std::size_t size, int flags) {
     if (flags != 0 || from_offset < 0 || to_offset < 0) return static_cast<void>(fuse_reply_err(request, EINVAL));
-    const auto copied = mount_session::of(request).files.copy_range(
-        from->fh, static_cast<std::uint64_t>(from_offset), to->fh, static_cast<std::uint64_t>(to_offset), size);
+    auto& session = mount_session::of(request);
+    if (const auto done = session.done_before()) return static_cast<void>(fuse_reply_write(request, done->size));
+    const auto copied =
+        session.files.copy_range(handle_of(session, from_number, from), static_cast<std::uint64_t>(from_offset),
+                                 handle_of(session, to_number, to), static_cast<std::uint64_t>(to_offset), size);
     if (!copied) return reply_error(request, copied.error());
     fuse_reply_write(request, *copied);
 }

@@ -54,7 +54,17 @@ result<new_inode> fresh_inode(fuse_req_t request, fuse_ino_t parent, mode_t mode
     return fresh;
 }
 
+/// What an earlier daemon made for this request without telling the kernel; nothing when this one is to make it.
+std::optional<result<inode>> made_before(fuse_req_t request) {
+    auto& session = mount_session::of(request);
+    const auto done = session.done_before();
+    if (!done) return std::nullopt;
+    return session.files.get_attributes(done->number);
+}
+
 void make_node(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device, const char* target) {
+    if (const auto made = made_before(request))
+        return *made ? reply_entry(request, **made) : reply_error(request, made->error());
     auto fresh = fresh_inode(request, parent, mode);
     if (!fresh) return reply_error(request, fresh.error());
     fresh->device = device;
@@ -84,21 +94,25 @@ void readlink(fuse_req_t request, fuse_ino_t number) {
 }
 
 void link(fuse_req_t request, fuse_ino_t number, fuse_ino_t parent, const char* name) {
-    const auto linked = mount_session::of(request).files.link(number, parent, name);
+    const auto before = made_before(request);
+    const auto linked = before ? *before : mount_session::of(request).files.link(number, parent, name);
     if (!linked) return reply_error(request, linked.error());
     reply_entry(request, *linked);
 }
 
 void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
+    if (mount_session::of(request).done_before()) return static_cast<void>(fuse_reply_err(request, 0));
     reply_result(request, mount_session::of(request).files.unlink(parent, name));
 }
 
 void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
+    if (mount_session::of(request).done_before()) return static_cast<void>(fuse_reply_err(request, 0));
     reply_result(request, mount_session::of(request).files.remove_directory(parent, name));
 }
 
 void rename(fuse_req_t request, fuse_ino_t from, const char* from_name, fuse_ino_t to, const char* to_name,
             unsigned flags) {
+    if (mount_session::of(request).done_before()) return static_cast<void>(fuse_reply_err(request, 0));
     rename_mode mode = rename_mode::replace;
     if (flags == RENAME_NOREPLACE)
         mode = rename_mode::no_replace;
@@ -113,11 +127,13 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
     auto& session = mount_session::of(request);
     const auto fresh = fresh_inode(request, parent, (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFREG);
     if (!fresh) return reply_error(request, fresh.error());
-    const auto made = session.files.create(parent, name, *fresh, fuse_req_ctx(request)->umask);
+    const auto before = made_before(request);
+    const auto made = before ? *before : session.files.create(parent, name, *fresh, fuse_req_ctx(request)->umask);
     if (!made) return reply_error(request, made.error());
-    const auto handle = session.files.open(made->number, (info->flags & O_ACCMODE) != O_RDONLY);
+    const bool writing = (info->flags & O_ACCMODE) != O_RDONLY;
+    const auto handle = session.files.open(made->number, writing);
     if (!handle) return reply_error(request, handle.error());
-    info->fh = *handle;
+    info->fh = to_kernel(*handle, writing);
     info->keep_cache = 1;
     const fuse_entry_param entry = to_entry(session, *made);
     session.files.remember(made->number, 1);

@@ -102,6 +102,14 @@ void reply_entry(fuse_req_t request, const inode& found) {
     if (fuse_reply_entry(request, &entry) != 0) session.files.forget(found.number, 1);
 }
 
+file_handle handle_of(mount_session& session, fuse_ino_t number, const fuse_file_info* info) {
+    const file_handle handle = info->fh >> 1U;
+    // An inode that is gone makes the operation fail by itself: there is no such handle.
+    if (session.redo && session.redo->starts() > 1)
+        static_cast<void>(session.files.adopt(handle, number, (info->fh & 1U) != 0));
+    return handle;
+}
+
 const fuse_lowlevel_ops& mount_operations() {
     static const fuse_lowlevel_ops table = [] {
         fuse_lowlevel_ops made{};

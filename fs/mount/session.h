@@ -18,6 +18,8 @@
 
 namespace warifu {
 
+class kept_connection;
+
 struct mount_session {
     mount_session(file_system& f, asio::io_context& c) : files(f), core(c) {}
     file_system& files;
@@ -25,13 +27,25 @@ struct mount_session {
     bool read_only = false;
     double cache_seconds = 60;
     id_map users, groups;
-    asio::thread_pool retries{1};            // writes that waited for room are tried again here
-    std::atomic<std::uint64_t> waiting = 0;  // async_requests without a reply
-    request_watch watch;                     // every request without a reply
-    std::function<void()> on_init;           // the kernel's first request came
+    asio::thread_pool retries{1};                 // writes that waited for room are tried again here
+    std::atomic<std::uint64_t> waiting = 0;       // async_requests without a reply
+    request_watch watch;                          // every request without a reply
+    std::function<void()> on_init;                // the kernel's first request came
+    std::shared_ptr<redo_log> redo;               // null: a daemon that crashes ends the mount
+    std::shared_ptr<kept_connection> connection;  // then set, too
+
+    /// What an earlier daemon did for the request at hand without telling the kernel.
+    std::optional<redo_log::outcome> done_before() const { return redo ? redo->done_before() : std::nullopt; }
 
     static mount_session& of(fuse_req_t request) { return *static_cast<mount_session*>(fuse_req_userdata(request)); }
 };
+
+/// The handle that the kernel uses for an open file. Those of an earlier daemon of this mount become known here.
+file_handle handle_of(mount_session& session, fuse_ino_t number, const fuse_file_info* info);
+/// What the kernel gets for a handle: whether it may write is in the lowest bit, for a later daemon.
+inline std::uint64_t to_kernel(file_handle handle, bool writing) {
+    return handle << 1U | (writing ? 1U : 0U);
+}
 
 class async_request : public std::enable_shared_from_this<async_request> {
   public:
