@@ -1,6 +1,7 @@
 // Group commit: the pending batch, the log, checkpoints and the superblock.
 
 #include "backends/block/block_core.h"
+#include "fs/base/failpoint.h"
 
 namespace warifu {
 
@@ -99,9 +100,11 @@ task<> block_core::write_parts(const std::vector<byte_vector>& parts, bool flush
     for (const byte_vector& part : parts) {
         CO_TRY_VOID(co_await prepare_segment(part.size()));
         CO_TRY_VOID(co_await log_->write(part));
+        failpoint("store.written");
         if (flush_each) CO_TRY_VOID(co_await disk_->flush());
     }
     if (parts.empty() || !flush_each) CO_TRY_VOID(co_await disk_->flush());
+    failpoint("store.flushed");
     co_return result<void>{};
 }
 

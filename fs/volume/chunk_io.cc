@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "fs/base/failpoint.h"
+
 namespace warifu {
 namespace {
 
@@ -124,6 +126,7 @@ task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
     }
     co_await calls.wait_all();
     keep(chunk);
+    failpoint("put.all_members");
     co_return members_.check_writable();
 }
 
@@ -146,6 +149,7 @@ task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> 
         const auto done = co_await store->put(std::move(share));
         if (done) {
             members_.waiting_for.erase(site);
+            failpoint("put.one_member");
             co_return done;
         }
         const std::string why = fmt::format("{}: {}", members_.site(site).name, done.error().message());

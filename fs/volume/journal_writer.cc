@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "fs/async/fan_out.h"
+#include "fs/base/failpoint.h"
 
 namespace warifu {
 namespace {
@@ -41,8 +42,10 @@ task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunk
         entry.sequence = ++last_;
         entry.epoch = members_.authority;
         entry.chunks = std::move(chunks);
+        failpoint("append.sealed");
         co_await send(std::move(entry), std::move(*shares), restart_at);
         CO_TRY_VOID(members_.check_writable());
+        failpoint(members_.view_dirty ? "append.member_dropped" : "append.durable");
         if (!members_.view_dirty) {
             committed_ = last_;
             co_return result<void>();
@@ -104,6 +107,7 @@ task<> journal_writer::send_to_member(share_index site, append_request request) 
         const auto done = co_await store->append(request);
         if (done) {
             members_.waiting_for.erase(site);
+            failpoint("append.one_member");
             co_return done;
         }
         if (done.error().code == errc::not_found && tries < put_again_max) {

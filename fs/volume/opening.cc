@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "fs/base/failpoint.h"
 #include "fs/volume/volume_impl.h"
 
 namespace warifu {
@@ -331,8 +332,11 @@ task<> volume_impl::open_existing() {
     journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, past.head());
     for (const epoch_keys& keys : past.epochs) chunks_.add_keys(keys);
     if (writing && !past.disputed) {
+        failpoint("open.promised");
         CO_TRY_VOID(co_await restore_tail(past, journals));
+        failpoint("open.restored");
         CO_TRY_VOID(co_await write_opening(past));
+        failpoint("open.written");
     } else {
         options_.mode = open_mode::read_only;
         epochs_ = past.epochs;

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "fs/base/failpoint.h"
 #include "fs/volume/volume_impl.h"
 
 namespace warifu {
@@ -99,6 +100,7 @@ task<bool> volume_impl::reap_freed() {
     const auto due = co_await run_in(pool_, [this, last_ticket] { return removable_up_to(*names_, last_ticket); });
     if (!due) co_return fail(due.error());
     CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, *due)));
+    failpoint("reap.removed");
     CO_TRY_VOID(co_await run_in(pool_, [this, &due]() -> result<void> {
         std::vector<std::uint64_t> tickets;
         for (const freed_piece& piece : *due) tickets.push_back(piece.ticket);

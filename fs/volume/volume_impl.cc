@@ -2,6 +2,7 @@
 
 #include <rocksdb/db.h>
 
+#include "fs/base/failpoint.h"
 #include "fs/sharing/layout.h"
 
 namespace warifu {
@@ -142,13 +143,16 @@ task<> volume_impl::append_snapshot(const byte_vector& state, std::vector<chunk_
     }
     journal_->snapshot_written();
     ++snapshots_;
+    failpoint("snapshot.written");
     co_await journal_->cut(first);
+    failpoint("snapshot.cut");
     snapshot_done_.set();
     co_return result<void>();
 }
 
 task<> volume_impl::commit(std::unique_ptr<captured_edits> captured, std::vector<chunk_id> chunks) {
     const std::unique_ptr<captured_batches> edits(static_cast<captured_batches*>(captured.release()));
+    failpoint("commit.captured");
     if (edits->failed) co_return fail(*edits->failed);
     std::vector<chunk_id> named = chunks;
     for (const edit_batch& batch : edits->batches) named.insert(named.end(), batch.chunks.begin(), batch.chunks.end());
@@ -161,6 +165,7 @@ task<> volume_impl::commit(std::unique_ptr<captured_edits> captured, std::vector
             done = co_await append_batches(edits->batches, std::move(chunks));
     }
     if (done) {
+        failpoint("commit.done");
         chunks_.committed(named);
         durable_capture_ = edits->number;
         const deadline due = steady_clock::now() + std::chrono::milliseconds(options_.removal_delay_ms);
