@@ -6,6 +6,7 @@
 #include "fs/base/codec.h"
 #include "fs/base/crc32c.h"
 #include "fs/base/limits.h"
+#include "keyd/pool/site_name.h"
 
 namespace warifu {
 namespace {
@@ -107,21 +108,7 @@ result<void> control_state::add(link_end master, bool hello, std::uint64_t first
 
 namespace {
 
-constexpr std::size_t name_field_size = site_name_size_max + 1;
 
-void put_name(writer& out, const std::string& name) {
-    std::array<std::byte, name_field_size> field{};
-    std::memcpy(field.data(), name.data(), std::min(name.size(), site_name_size_max));
-    out.put_bytes(field);
-}
-result<std::string> take_name(reader& in) {
-    TRY(const auto field, in.take_bytes(name_field_size));
-    const auto text = as_text(field);
-    const auto size = text.find('\0');
-    if (size == 0 || size == std::string_view::npos || text.find_first_not_of('\0', size) != std::string_view::npos)
-        return fail(errc::bad_format, "a site name is malformed");
-    return std::string(text.substr(0, size));
-}
 
 }  // namespace
 
@@ -129,8 +116,8 @@ byte_vector encode_control_state(const control_state& state) {
     // One allocation, so that no copy of the secret bytes stays behind in memory that was given back.
     writer out(512 + state.enrolments.size() * 16 + state.slots.size() * (8 + control_slot_size));
     out.put_bytes(as_bytes_view(magic)).put_be(version_current).put_be<std::uint16_t>(0).put(state.id);
-    put_name(out, state.own);
-    put_name(out, state.peer);
+    put_site_name(out, state.own);
+    put_site_name(out, state.peer);
     for (const auto next : state.next) out.put_be(next);
     out.put_be(static_cast<std::uint32_t>(state.enrolments.size()));
     for (const auto& id : state.enrolments) out.put(id);
@@ -154,8 +141,8 @@ result<control_state> decode_control_state(bytes_view bytes) {
     if (reserved != 0) return fail(errc::bad_format, "reserved bytes are set");
     control_state state;
     TRY_VOID(in.take(state.id));
-    TRY(state.own, take_name(in));
-    TRY(state.peer, take_name(in));
+    TRY(state.own, take_site_name(in));
+    TRY(state.peer, take_site_name(in));
     if (state.own == state.peer) return fail(errc::bad_format, "both ends have the same name");
     for (std::size_t i = 0; i < slot_shelf_count; ++i) {
         TRY(state.next[i], in.take_be<std::uint64_t>());

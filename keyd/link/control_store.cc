@@ -10,16 +10,15 @@
 #include "fs/base/crc32c.h"
 #include "fs/base/limits.h"
 #include "keyd/pool/files.h"
-#include "keyd/pool/pad_file.h"
+#include "keyd/pool/site_name.h"
 
 namespace warifu {
 namespace {
 
 constexpr std::string_view enrolment_magic = "WARIENRL";
 constexpr std::uint16_t enrolment_version = 1;
-constexpr std::size_t name_field_size = site_name_size_max + 1;
 constexpr std::size_t enrolment_size =
-    8 + 2 + 1 + 1 + 16 + 2 * name_field_size +
+    8 + 2 + 1 + 1 + 16 + 2 * site_name_field_size +
     (control_hello_slots_target + control_work_slots_target) * control_slot_size + 4;
 constexpr std::size_t control_file_size_max =
     512 + control_enrolments_max * 16 + control_slots_max * (8 + control_slot_size);
@@ -65,20 +64,6 @@ bool is_there(const std::string& path) {
     return ::lstat(path.c_str(), &status) == 0;
 }
 
-void put_name(writer& out, const std::string& name) {
-    std::array<std::byte, name_field_size> field{};
-    std::memcpy(field.data(), name.data(), std::min(name.size(), site_name_size_max));
-    out.put_bytes(field);
-}
-result<std::string> take_name(reader& in) {
-    TRY(const auto field, in.take_bytes(name_field_size));
-    const auto text = as_text(field);
-    const auto size = text.find('\0');
-    if (size == std::string_view::npos || text.find_first_not_of('\0', size) != std::string_view::npos ||
-        !is_site_name(text.substr(0, size)))
-        return fail(errc::bad_format, "a site name is malformed");
-    return std::string(text.substr(0, size));
-}
 
 error with_file(const std::string& path, const error& e) {
     return error(e.code, path + ": " + e.text);
@@ -104,8 +89,8 @@ byte_vector encode_enrolment(const enrolment& e) {
     writer out(enrolment_size);
     out.put_bytes(as_bytes_view(enrolment_magic)).put_be(enrolment_version);
     out.put_be(static_cast<std::uint8_t>(e.end)).put_be<std::uint8_t>(0).put(e.id);
-    put_name(out, e.caller);
-    put_name(out, e.listener);
+    put_site_name(out, e.caller);
+    put_site_name(out, e.listener);
     out.put_bytes(e.hello).put_bytes(e.work);
     out.put_be(crc32c(out.view()));
     return out.take();
@@ -126,8 +111,8 @@ result<enrolment> decode_enrolment(bytes_view bytes) {
     enrolment e;
     e.end = static_cast<link_end>(end);
     TRY_VOID(in.take(e.id));
-    TRY(e.caller, take_name(in));
-    TRY(e.listener, take_name(in));
+    TRY(e.caller, take_site_name(in));
+    TRY(e.listener, take_site_name(in));
     if (e.caller >= e.listener || e.id.is_zero()) return fail(errc::bad_format, "the ends are not in order");
     TRY(const auto hello, in.take_bytes(control_hello_slots_target * control_slot_size));
     TRY(const auto work, in.take_bytes(control_work_slots_target * control_slot_size));

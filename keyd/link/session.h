@@ -53,7 +53,7 @@ class hello_offers {
         bool used = false;
     };
     explicit hello_offers(std::uint32_t interval_ms) : interval_(interval_ms) {}
-    /// not_found: no hello slot that both have; busy: the ration is used up for now.
+    /// not_found: no hello slot that both have; busy: the ration of fresh offers is spent.
     result<std::shared_ptr<offered>> pick(control_store& store, const std::vector<slot_run>& unspent, deadline now);
     /// Takes the offer for one caller that shows its proof. bad_tag: the proof is wrong; denied: somebody was first.
     result<void> claim_for(offered& o, const slot_proof& proof);

@@ -11,6 +11,7 @@
 #include "fs/base/limits.h"
 #include "fs/base/random.h"
 #include "keyd/pool/pad_file.h"
+#include "keyd/pool/site_name.h"
 
 namespace warifu {
 namespace {
@@ -18,16 +19,14 @@ namespace {
 constexpr std::string_view magic = "WARILEDG";
 constexpr std::uint16_t version_current = 2;
 constexpr std::uint16_t version_without_numbers = 1;  // zeros for the header's first and durable
-constexpr std::size_t name_field_size = 64;
-static_assert(8 + 2 + 2 + 16 + 8 + 8 + name_field_size + 8 + 8 + 4 == ledger_header_size);
+static_assert(8 + 2 + 2 + 16 + 8 + 8 + site_name_field_size + 8 + 8 + 4 == ledger_header_size);
 static_assert(4 + 4 + 8 + 8 == ledger_frame_size);
 
 byte_vector encode_header(const ledger_header& header) {
-    std::array<std::byte, name_field_size> name{};
-    std::memcpy(name.data(), header.site.data(), std::min(header.site.size(), name_field_size - 1));
     writer out(ledger_header_size);
     out.put_bytes(as_bytes_view(magic)).put_be(version_current).put_be<std::uint16_t>(0).put(header.id);
-    out.put_be(header.generation).put_be(static_cast<std::uint64_t>(header.created_ns)).put_bytes(name);
+    out.put_be(header.generation).put_be(static_cast<std::uint64_t>(header.created_ns));
+    put_site_name(out, header.site);
     out.put_be(header.first).put_be(header.durable);
     out.put_be(crc32c(out.view()));
     return out.take();
@@ -49,9 +48,7 @@ result<ledger_header> decode_header(bytes_view bytes) {
     TRY(header.generation, in.take_be<std::uint64_t>());
     TRY(const auto created, in.take_be<std::uint64_t>());
     header.created_ns = static_cast<std::int64_t>(created);
-    TRY(const auto name, in.take_bytes(name_field_size));
-    header.site = std::string(as_text(name).substr(0, as_text(name).find('\0')));
-    if (!is_site_name(header.site)) return fail(errc::bad_format, "the site name is malformed");
+    TRY(header.site, take_site_name(in));
     TRY(header.first, in.take_be<std::uint64_t>());
     TRY(header.durable, in.take_be<std::uint64_t>());
     if (version == version_without_numbers) header.first = header.durable = 0;

@@ -4,6 +4,7 @@
 #include "fs/base/codec.h"
 #include "fs/base/limits.h"
 #include "keyd/pool/pad_file.h"
+#include "keyd/pool/site_name.h"
 
 namespace warifu {
 namespace {

@@ -10,6 +10,7 @@
 #include "fs/base/codec.h"
 #include "fs/base/crc32c.h"
 #include "fs/base/limits.h"
+#include "keyd/pool/site_name.h"
 
 namespace warifu {
 namespace {
@@ -17,26 +18,10 @@ namespace {
 constexpr std::string_view magic = "WARIPAD1";
 constexpr std::uint16_t version_current = 1;
 constexpr std::uint32_t flag_data_crc = 1;
-constexpr std::size_t name_field_size = 64;
 constexpr std::size_t header_used_size = 192;
 constexpr std::size_t crc_offset = pad_header_size - 4;
-static_assert(8 + 2 + 1 + 1 + 4 + 16 + 8 + 8 + 4 + 4 + 8 + 2 * name_field_size == header_used_size);
-static_assert(name_field_size == site_name_size_max + 1);
+static_assert(8 + 2 + 1 + 1 + 4 + 16 + 8 + 8 + 4 + 4 + 8 + 2 * site_name_field_size == header_used_size);
 
-void put_name(writer& out, const std::string& name) {
-    std::array<std::byte, name_field_size> field{};
-    std::memcpy(field.data(), name.data(), std::min(name.size(), site_name_size_max));
-    out.put_bytes(field);
-}
-
-result<std::string> take_name(reader& in) {
-    TRY(const auto field, in.take_bytes(name_field_size));
-    const auto text = as_text(field);
-    const auto size = text.find('\0');
-    if (size == std::string_view::npos || text.find_first_not_of('\0', size) != std::string_view::npos)
-        return fail(errc::bad_format, "a site name is not terminated");
-    return std::string(text.substr(0, size));
-}
 
 }  // namespace
 
@@ -44,13 +29,6 @@ std::uint32_t hello_region_size(std::uint64_t block_size) {
     return static_cast<std::uint32_t>(round_up(std::max<std::uint64_t>(4096, block_size / 1024), 4096));
 }
 
-bool is_site_name(std::string_view name) {
-    const auto is_alnum = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    };
-    if (name.empty() || name.size() > site_name_size_max || !is_alnum(name.front())) return false;
-    return std::ranges::all_of(name, [&](char c) { return is_alnum(c) || c == '.' || c == '_' || c == '-'; });
-}
 
 result<void> check_block_header(const block_header& block) {
     const auto& range = block.range;
@@ -79,8 +57,8 @@ byte_vector encode_pad_header(const pad_file_header& header) {
     out.put_be<std::uint32_t>(header.data_crc ? flag_data_crc : 0);
     out.put(block.id).put_be(block.range.offset).put_be(block.range.size).put_be(block.hello_size);
     out.put_be<std::uint32_t>(header.data_crc.value_or(0)).put_be<std::uint64_t>(0);
-    put_name(out, block.stream.sender);
-    put_name(out, block.stream.receiver);
+    put_site_name(out, block.stream.sender);
+    put_site_name(out, block.stream.receiver);
     WARIFU_ASSERT(out.size() == header_used_size);
     out.put_bytes(byte_vector(crc_offset - header_used_size));
     out.put_be(crc32c(out.view()));
@@ -113,8 +91,8 @@ result<pad_file_header> decode_pad_header(bytes_view sector) {
     TRY(const auto reserved, in.take_be<std::uint64_t>());
     if (reserved != 0) return fail(errc::bad_format, "reserved bytes are set");
     if (flags == flag_data_crc) header.data_crc = data_crc;
-    TRY(header.block.stream.sender, take_name(in));
-    TRY(header.block.stream.receiver, take_name(in));
+    TRY(header.block.stream.sender, take_site_name(in));
+    TRY(header.block.stream.receiver, take_site_name(in));
     TRY_VOID(check_block_header(header.block));
     return header;
 }

@@ -21,8 +21,6 @@ struct pad_file_header {
 
 /// Size of the hello region of a pad block: 1/1024 of it, at least 4 KiB, whole 4 KiB.
 std::uint32_t hello_region_size(std::uint64_t block_size);
-/// 1 to site_name_size_max letters, digits, '.', '_' or '-', the first a letter or digit.
-bool is_site_name(std::string_view name);
 /// Whether the header keeps the limits: sizes, names, alignment, hello region. bad_format, too_large.
 result<void> check_block_header(const block_header& block);
 

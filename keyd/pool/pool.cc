@@ -13,6 +13,7 @@
 #include "fs/base/assert.h"
 #include "fs/base/clock.h"
 #include "fs/base/limits.h"
+#include "keyd/pool/site_name.h"
 
 namespace warifu {
 namespace {
