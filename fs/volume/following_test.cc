@@ -35,6 +35,16 @@ class followed {
         TRY(auto opened, run_on(core.context, volume::open(core.context, std::move(options))));
         return writer_of(core.context, std::move(opened));
     }
+    /// The volume's writer, which has committed the file `name`, and a follower that opened then.
+    std::pair<result<writer_of>, result<writer_of>> open_both(const std::string& name, const byte_vector& content) {
+        auto writer = open_writer(sites);
+        if (!writer) return {fail(writer.error()), fail(writer.error())};
+        const auto written = writer->write_file(name, content);
+        if (!written) return {std::move(writer), fail(written.error())};
+        const auto committed = writer->commit();
+        if (!committed) return {std::move(writer), fail(committed.error())};
+        return {std::move(writer), open_follower()};
+    }
     void writer_reaches(std::size_t site, bool yes) {
         sites.run([&] { sites.sites[site]->unreachable = !yes; });
     }
@@ -71,11 +81,7 @@ bool shows_no(writer_of& follower, const std::string& name) {
 
 TEST(following, sees_commits_and_removals_and_never_writes) {
     followed all(2, 3);
-    auto w = open_writer(all.sites);
-    ASSERT_TRUE(w);
-    ASSERT_TRUE(w->write_file("a", pattern(50'000, 1)));
-    ASSERT_TRUE(w->commit());
-    auto f = all.open_follower();
+    auto [w, f] = all.open_both("a", pattern(50'000, 1));
     ASSERT_TRUE(f) << f.error().message();
     EXPECT_TRUE(shows(*f, "a", pattern(50'000, 1)));
     EXPECT_EQ((*f)->check_writable().error().code, errc::read_only);
@@ -94,11 +100,7 @@ TEST(following, sees_commits_and_removals_and_never_writes) {
 
 TEST(following, a_namespace_in_use_stays_as_it_is) {
     followed all(2, 3);
-    auto w = open_writer(all.sites);
-    ASSERT_TRUE(w);
-    ASSERT_TRUE(w->write_file("a", pattern(1000, 1)));
-    ASSERT_TRUE(w->commit());
-    auto f = all.open_follower();
+    auto [w, f] = all.open_both("a", pattern(1000, 1));
     ASSERT_TRUE(f) << f.error().message();
     name_space& held = (*f)->names();
     for (int i = 0; i < 5; ++i) {
@@ -143,11 +145,7 @@ TEST(following, what_a_member_of_the_view_lacks_is_not_shown) {
 
 TEST(following, goes_on_behind_a_journal_that_was_cut) {
     followed all(2, 3);
-    auto w = open_writer(all.sites);
-    ASSERT_TRUE(w);
-    ASSERT_TRUE(w->write_file("a", pattern(1000, 1)));
-    ASSERT_TRUE(w->commit());
-    auto f = all.open_follower();
+    auto [w, f] = all.open_both("a", pattern(1000, 1));
     ASSERT_TRUE(f) << f.error().message();
     const std::uint64_t seen = (*f)->status().sequence;
     for (std::size_t i = 0; i < 3; ++i) all.follower_reaches(i, false);
@@ -177,11 +175,7 @@ TEST(following, goes_on_behind_a_journal_that_was_cut) {
 
 TEST(following, goes_on_with_the_next_writer_and_without_a_site) {
     followed all(2, 3);
-    auto first = open_writer(all.sites);
-    ASSERT_TRUE(first);
-    ASSERT_TRUE(first->write_file("a", pattern(1000, 1)));
-    ASSERT_TRUE(first->commit());
-    auto f = all.open_follower();
+    auto [first, f] = all.open_both("a", pattern(1000, 1));
     ASSERT_TRUE(f) << f.error().message();
     {
         auto second = open_writer(all.sites);
@@ -207,11 +201,7 @@ TEST(following, goes_on_with_the_next_writer_and_without_a_site) {
 
 TEST(following, many_readers_beside_a_busy_writer) {
     followed all(2, 3);
-    auto w = open_writer(all.sites);
-    ASSERT_TRUE(w);
-    ASSERT_TRUE(w->write_file("whole", pattern(3000, 0)));
-    ASSERT_TRUE(w->commit());
-    auto f = all.open_follower();
+    auto [w, f] = all.open_both("whole", pattern(3000, 0));
     ASSERT_TRUE(f) << f.error().message();
     std::atomic<bool> stop = false;
     std::atomic<int> looks = 0;
