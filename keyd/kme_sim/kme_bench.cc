@@ -112,7 +112,7 @@ void decode_container(benchmark::State& state) {
         auto container = etsi014::decode_key_container(as_text(text.view()), count, size);
         benchmark::DoNotOptimize(container);
     }
-    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * size * count));
+    state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(size * count));
 }
 BENCHMARK(decode_container)->Args({1 << 20, 4})->Args({32, 1024});
 
@@ -130,7 +130,7 @@ void decode_container_nlohmann(benchmark::State& state) {
             benchmark::DoNotOptimize(bytes);
         }
     }
-    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * size * count));
+    state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(size * count));
 }
 BENCHMARK(decode_container_nlohmann)->Args({1 << 20, 4})->Args({32, 1024});
 
@@ -140,7 +140,7 @@ void encode_container(benchmark::State& state) {
     (void)make_drbg()->fill(bytes);
     std::vector<etsi014::key_to_send> keys(count, {random_uuid<key_id>(), bytes, {}, {}});
     for (auto _ : state) benchmark::DoNotOptimize(etsi014::encode_key_container(keys, {}));
-    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * size * count));
+    state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(size * count));
 }
 BENCHMARK(encode_container)->Args({1 << 20, 4})->Args({32, 1024});
 
