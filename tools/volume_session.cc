@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "fs/async/wait.h"
 #include "keyd/client.h"
+#include "keyd/link/paths.h"
 #include "keyd/random_stock.h"
 
 namespace warifu {
@@ -40,6 +42,26 @@ result<void> check_sites(const volume_config& volume, const site_config& site, c
     return {};
 }
 
+/// Who relayed the key of k shares could put together what is written under it: then nothing is.
+task<> check_routes(keyd_client& keys, std::string own_site, volume_config volume) {
+    CO_TRY(const auto text, co_await keys.status_json());
+    const auto status = nlohmann::json::parse(text, nullptr, false);
+    if (!status.is_object() || !status.contains("links")) co_return fail(errc::bad_format, "keyd's status is malformed");
+    std::vector<share_route> routes;
+    for (const auto& site : volume.sites) routes.push_back(share_route{site, {}});
+    for (const auto& link : status["links"])
+        for (auto& route : routes)
+            if (link.value("peer", std::string()) == route.site)
+                route.nodes = link.value("relays", std::vector<std::string>());
+    for (const auto& [node, sites] : placement_breaches(own_site, routes, volume.threshold)) {
+        co_return fail(errc::denied,
+                       fmt::format("{} has seen the key of {}, and {} shares give the data back: nothing is written "
+                                   "over these links (warifu key status --json: links[].relays)",
+                                   node, fmt::join(sites, " and "), volume.threshold));
+    }
+    co_return result<void>{};
+}
+
 }  // namespace
 
 volume_session::~volume_session() = default;
@@ -47,7 +69,8 @@ volume_session::~volume_session() = default;
 task<std::unique_ptr<volume_session>> volume_session::connect(asio::io_context& core, volume_config volume,
                                                               site_config site, session_options options) {
     CO_TRY_VOID(check_sites(volume, site, options));
-    CO_TRY(std::shared_ptr<pad_broker> keys, co_await keyd_client::connect(site.keyd.socket.string()));
+    CO_TRY(auto keys, co_await keyd_client::connect(site.keyd.socket.string()));
+    if (options.mode == open_mode::write) CO_TRY_VOID(co_await check_routes(*keys, site.name, volume));
     std::unique_ptr<volume_session> session(new volume_session);
     session->keys_ = std::move(keys);
     const auto process = random_uuid<process_id>();
