@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 #include "tools/text.h"
 
@@ -98,22 +99,22 @@ void alarm_runner::run_program(const alarm_event& event) {
     if (!wait_for_end(pid)) spdlog::error("alarm: {} did not end well", program_);
 }
 
-/// False when it failed, or had to be killed.
+/// False when it failed, or had to be killed: after alarm_program_ms, or alarm_last_ms after the mount's end.
 bool alarm_runner::wait_for_end(int pid) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(alarm_program_ms);
-    int status = 0;
-    for (;;) {
-        if (::waitpid(pid, &status, WNOHANG) != 0) return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-        bool stop = false;
-        {
-            std::unique_lock lock(mutex_);
-            stop = wake_.wait_for(lock, std::chrono::milliseconds(50), [this] { return stop_; });
-        }
-        if (!stop && std::chrono::steady_clock::now() < until) continue;
-        if (stop && ::waitpid(pid, &status, WNOHANG) != 0) return true;
+    using std::chrono::milliseconds, std::chrono::steady_clock;
+    auto until = steady_clock::now() + milliseconds(alarm_program_ms);
+    bool stopping = false;
+    for (int status = 0;;) {
+        const int ended = ::waitpid(pid, &status, WNOHANG);
+        if (ended != 0) return ended == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        std::unique_lock lock(mutex_);
+        wake_.wait_for(lock, milliseconds(50), [&] { return stop_ && !stopping; });
+        if (stop_ && !std::exchange(stopping, true))
+            until = std::min(until, steady_clock::now() + milliseconds(alarm_last_ms));
+        if (steady_clock::now() < until) continue;
         ::kill(pid, SIGKILL);
         ::waitpid(pid, &status, 0);
-        return stop;
+        return false;
     }
 }
 

@@ -27,6 +27,7 @@ namespace warifu {
 inline constexpr std::uint64_t alarm_key_default = 64U << 20U;  // bytes
 inline constexpr std::size_t alarm_queue_max = 64;              // events that wait for the program
 inline constexpr std::uint32_t alarm_program_ms = 60'000;       // then it is killed
+inline constexpr std::uint32_t alarm_last_ms = 5'000;           // ... or so long after the mount's end
 
 struct alarm_event {
     std::string name, about, text;
@@ -60,7 +61,7 @@ class alarm_state {
 class alarm_runner {
   public:
     explicit alarm_runner(std::string program);
-    /// Waits for the program that runs; what is queued is dropped.
+    /// Waits for the program that runs, alarm_last_ms at most; what is queued is dropped.
     ~alarm_runner();
     alarm_runner(const alarm_runner&) = delete;
     alarm_runner& operator=(const alarm_runner&) = delete;

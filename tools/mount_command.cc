@@ -106,6 +106,7 @@ class mount_control {
                   {"daemons", redo ? redo->starts() : 0},
                   {"complete", redo && redo->is_complete()},
                   {"bytes", redo ? redo->used() : 0}}},
+                {"serving", health_->serving.load()},
                 {"mountpoint", mountpoint_},
                 {"volume",
                  {{"epoch", to_text(status.epoch)},
@@ -230,6 +231,30 @@ result<int> exit_of(int outcome, const std::string& last_report) {
     }
 }
 
+/// Whether a later daemon may do again what this one could not.
+bool may_pass(errc code) {
+    switch (code) {
+        case errc::unreachable:
+        case errc::timed_out:
+        case errc::missing_shares:
+        case errc::no_key:
+        case errc::no_space:
+        case errc::busy:
+        case errc::cancelled:
+        case errc::io_error:
+            return true;
+        default:
+            return false;
+    }
+}
+
+/// The mount is gone, its daemon died before everything was durable: that is all there is to do.
+result<int> only_drain(core_thread& core, file_system& files) {
+    TRY_VOID(core.wait_for(files.drain([](std::uint64_t) {})));
+    spdlog::info("what an earlier daemon had left is durable");
+    return exit_ok;
+}
+
 /// Everything between the open volume and its end.
 result<int> serve(core_thread& core, volume_session& session, const volume_config& volume,
                   const mount_arguments& arguments, const parsed_mount_options& options, ready_signal& ready) {
@@ -250,8 +275,11 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
     if (!listening) {
         outcome = fail(listening.error());
     } else if (!replayed) {
-        say_unmounted(held);
+        if (!may_pass(replayed.error().code)) say_ended(held);
         outcome = fail(replayed.error());
+    } else if (held.only_drains()) {
+        outcome = only_drain(core, *files);
+        if (outcome) say_ended(held);
     } else {
         std::string last_report;
         mount_options mount;
@@ -276,15 +304,18 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
                 co_return;
             });
         }
-        mount.ready = [&ready] {
+        mount.ready = [&ready, &held] {
             spdlog::info("mounted");
             ready.ready();
+            say_serving(held);
         };
         mount.report = [&last_report](std::string_view line) {
             last_report = line;
             spdlog::info("{}", line);
         };
-        outcome = exit_of(run_mount(mount, *files, core.context()), last_report);
+        const int ended = run_mount(mount, *files, core.context());
+        if (ended != mount_handed_over) say_ended(held);
+        outcome = exit_of(ended, last_report);
     }
     // Server and file system belong to the core thread.
     run_on(core.context(), [&]() -> awaitable<void> {
@@ -322,12 +353,13 @@ result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) 
     TRY_VOID(prepare_daemon(arguments.daemon, site.name + (holds ? " mount's holder" : " mount")));
     bool detached = false;
     TRY(const auto held, parse_held(arguments.held));
-    if (held.fuse < 0) TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
+    if (held.is_first()) TRY_VOID(check_mountpoint(arguments.mountpoint.string(), &detached));
     if (holds) return hold_mount(arguments, redo_size(arguments.memory_size, options), ready);
     core_thread core;
     session_options how;
     how.mode = options.read_only ? open_mode::read_only : open_mode::write;
-    how.takeover = options.takeover;
+    how.takeover = options.takeover && held.is_first();  // whoever displaced an earlier daemon stays
+    how.patient = !held.is_first();
     how.follow = options.read_only;
     how.memory_size = arguments.memory_size / 4;
     TRY(const auto session, core.wait_for(volume_session::open(core.context(), place.volume, site, how)));
@@ -354,7 +386,7 @@ result<int> upgrade_mount(const mount_arguments& arguments) {
     while (steady_clock::now() < until) {
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
         const auto now = ask_control(socket, "status", std::chrono::seconds(2));
-        if (now && now->contains("resume") && (*now)["resume"].value("daemons", 0U) > daemons) return exit_ok;
+        if (now && now->value("serving", false) && (*now)["resume"].value("daemons", 0U) > daemons) return exit_ok;
     }
     return fail(errc::timed_out, "the old daemon is still making everything durable; the mount's log says why");
 }

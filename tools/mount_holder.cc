@@ -81,7 +81,9 @@ class mount_holder {
     [[noreturn]] void become_daemon(int socket, int ready_fd);
     void look();
     void take_signals();
+    void pass_on(int which);
     void take_messages();
+    void take(char what);
     void take_end();
     void begin_again(int status);
     void give_up(const char* why);
@@ -90,9 +92,10 @@ class mount_holder {
     const std::string program_;
     int log_ = -1, fuse_ = -1, signals_ = -1, socket_ = -1;
     pid_t daemon_ = 0;  // 0: none runs
-    deadline started_{}, start_at_{}, alone_since_{};
+    deadline served_at_{}, start_at_{}, alone_since_{};
     unsigned deaths_ = 0;
-    bool unmounted_ = false, ended_ = false;
+    bool serves_ = false;  // the daemon that runs
+    bool end_wanted_ = false, unmounted_ = false, nothing_left_ = false, ended_ = false;
     int exit_code_ = exit_failure;
 };
 
@@ -104,7 +107,7 @@ bool mount_holder::start(int ready_fd) {
     ::close(ends[1]);
     if (socket_ >= 0) ::close(socket_);
     socket_ = ends[0];
-    started_ = steady_clock::now();
+    serves_ = false;
     return daemon_ > 0;
 }
 
@@ -123,7 +126,7 @@ void mount_holder::become_daemon(int socket, int ready_fd) {
                                       "--memory",
                                       std::to_string(arguments_.memory_size)};
     for (const auto& list : arguments_.options) words.insert(words.end(), {"-o", list});
-    words.insert(words.end(), {"--held", fmt::format("{},{},{}", socket, log_, fuse_)});
+    words.insert(words.end(), {"--held", fmt::format("{},{},{}", socket, log_, unmounted_ ? held_mount::no_mount_left : fuse_)});
     if (ready_fd >= 0) words.insert(words.end(), {"--ready-fd", std::to_string(ready_fd)});
     for (const int fd : {socket, log_, fuse_, ready_fd})
         if (fd >= 0) ::fcntl(fd, F_SETFD, 0);
@@ -136,13 +139,14 @@ void mount_holder::become_daemon(int socket, int ready_fd) {
 
 void mount_holder::look() {
     std::array<pollfd, 2> watched{{{signals_, POLLIN, 0}, {daemon_ != 0 ? socket_ : -1, POLLIN, 0}}};
-    ::poll(watched.data(), watched.size(), daemon_ != 0 ? -1 : 100);
+    ::poll(watched.data(), watched.size(), serves_ ? -1 : 100);
     if (daemon_ != 0 && (watched[1].revents & POLLIN) != 0) take_messages();
     take_signals();
-    if (ended_ || daemon_ != 0) return;
-    if (steady_clock::now() - alone_since_ > std::chrono::milliseconds(holder_patience_ms))
+    if (ended_ || serves_) return;
+    const deadline now = steady_clock::now();
+    if (alone_since_ != deadline{} && now - alone_since_ > std::chrono::milliseconds(holder_patience_ms))
         return give_up("no daemon could go on");
-    if (steady_clock::now() >= start_at_ && !start(-1)) start_at_ = deadline_in_ms(1'000);
+    if (daemon_ == 0 && now >= start_at_ && !start(-1)) start_at_ = deadline_in_ms(1'000);
 }
 
 void mount_holder::take_messages() {
@@ -158,11 +162,21 @@ void mount_holder::take_messages() {
         const cmsghdr* control = CMSG_FIRSTHDR(&message);
         if (what == 'M' && control != nullptr && control->cmsg_type == SCM_RIGHTS)
             std::memcpy(&fuse_, CMSG_DATA(control), sizeof fuse_);
-        if (what == 'E') {
-            unmounted_ = true;
-            if (fuse_ >= 0) ::close(std::exchange(fuse_, -1));
-        }
+        take(what);
         message.msg_controllen = space.size();
+    }
+}
+
+void mount_holder::take(char what) {
+    if (what == 'S') {
+        serves_ = true;
+        served_at_ = steady_clock::now();
+        if (end_wanted_) ::kill(daemon_, SIGTERM);
+    }
+    if (what == 'U' || what == 'E') {
+        unmounted_ = true;
+        nothing_left_ = what == 'E';
+        if (fuse_ >= 0) ::close(std::exchange(fuse_, -1));
     }
 }
 
@@ -170,14 +184,22 @@ void mount_holder::take_signals() {
     signalfd_siginfo news{};
     while (::read(signals_, &news, sizeof news) == static_cast<ssize_t>(sizeof news)) {
         const int which = static_cast<int>(news.ssi_signo);
-        if (which == SIGCHLD) {
+        if (which == SIGCHLD)
             take_end();
-        } else if (daemon_ != 0) {
-            ::kill(daemon_, which);
-        } else if (which != SIGUSR1 && !ended_) {
-            ::umount2(arguments_.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
-            give_up("told to end while no daemon runs: what was not durable is lost");
-        }
+        else if (!ended_)
+            pass_on(which);
+    }
+}
+
+void mount_holder::pass_on(int which) {
+    const bool is_mounted = fuse_ >= 0 || unmounted_;
+    if (serves_ || (!is_mounted && daemon_ != 0)) {
+        ::kill(daemon_, which);
+        end_wanted_ = end_wanted_ || which != SIGUSR1;
+    } else if (which != SIGUSR1 && !std::exchange(end_wanted_, true)) {
+        spdlog::info("ends as soon as a daemon has done again what was not durable");
+    } else if (which != SIGUSR1) {
+        give_up("told so twice while no daemon serves: what was not durable is lost");
     }
 }
 
@@ -186,7 +208,7 @@ void mount_holder::take_end() {
     if (daemon_ == 0 || ::waitpid(daemon_, &status, WNOHANG) != daemon_) return;
     take_messages();
     daemon_ = 0;
-    if (unmounted_ || fuse_ < 0) {
+    if (nothing_left_ || (fuse_ < 0 && !unmounted_)) {
         ended_ = true;
         exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : exit_failure;
         return;
@@ -196,8 +218,9 @@ void mount_holder::take_end() {
 
 void mount_holder::begin_again(int status) {
     const deadline now = steady_clock::now();
-    const bool quick = now - started_ < std::chrono::milliseconds(holder_quick_ms);
-    if (!quick || alone_since_ == deadline{}) alone_since_ = now;
+    const bool quick = !serves_ || now - served_at_ < std::chrono::milliseconds(holder_quick_ms);
+    if (serves_ || alone_since_ == deadline{}) alone_since_ = now;
+    serves_ = false;
     start_at_ = now;
     if (WIFEXITED(status) && WEXITSTATUS(status) == exit_handed_over) {
         spdlog::info("the daemon handed over; {} goes on", program_);
@@ -217,6 +240,8 @@ void mount_holder::begin_again(int status) {
 
 void mount_holder::give_up(const char* why) {
     spdlog::error("the mount ends: {}", why);
+    if (fuse_ >= 0) ::umount2(arguments_.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    if (daemon_ != 0) ::kill(daemon_, SIGKILL);
     ended_ = true;
 }
 
@@ -241,7 +266,15 @@ void give_descriptor(const held_mount& held, int fd) {
     send_message(held.socket, 'M', fd);
 }
 
+void say_serving(const held_mount& held) {
+    if (held.is_held()) send_message(held.socket, 'S', -1);
+}
+
 void say_unmounted(const held_mount& held) {
+    if (held.is_held()) send_message(held.socket, 'U', -1);
+}
+
+void say_ended(const held_mount& held) {
     if (held.is_held()) send_message(held.socket, 'E', -1);
 }
 

@@ -7,11 +7,13 @@
 // | byte | with it | meaning |
 // |---|---|---|
 // | 'M' | the descriptor of /dev/fuse | mounted: keep this |
-// | 'E' | | unmounted, or it cannot go on: keep nothing any more |
+// | 'S' | | it serves, and listens to signals |
+// | 'U' | | unmounted; what the log holds is being made durable |
+// | 'E' | | all of it is, or nobody can: keep nothing any more |
 //
-// The holder passes signals on: SIGTERM, SIGINT and SIGHUP end the mount, SIGUSR1 makes the daemon hand over to a new
-// one
-// (`warifu mount --upgrade`). If the holder dies, the daemon gets SIGTERM.
+// The holder passes signals on: SIGTERM, SIGINT and SIGHUP end the mount (when no daemon serves, as soon as one does; a
+// second one ends it at once), SIGUSR1 makes the daemon hand over to a new one (`warifu mount --upgrade`). If the holder
+// dies, the daemon gets SIGTERM.
 
 #include <string>
 
@@ -24,17 +26,22 @@ namespace warifu {
 /// What a daemon gets from its holder, as descriptors: `--held SOCKET,LOG,FUSE`.
 struct held_mount {
     int socket = -1, log = -1;
-    int fuse = -1;  // of a mount that an earlier daemon made
+    int fuse = -1;  // of a mount that an earlier daemon made; no_mount_left: it was unmounted
     bool is_held() const { return socket >= 0; }
+    bool is_first() const { return fuse == -1; }
+    bool only_drains() const { return fuse == no_mount_left; }
+    static constexpr int no_mount_left = -2;
 };
 result<held_mount> parse_held(const std::string& text);
 /// The daemon's side.
 void give_descriptor(const held_mount& held, int fd);
+void say_serving(const held_mount& held);
 void say_unmounted(const held_mount& held);
+void say_ended(const held_mount& held);
 
 inline constexpr int exit_handed_over = 75;                   // of a daemon: start another one
 inline constexpr std::uint32_t holder_patience_ms = 600'000;  // without a daemon that serves; then the mount ends
-inline constexpr unsigned holder_deaths_max = 10;             // crashes in a row, each within holder_quick_ms
+inline constexpr unsigned holder_deaths_max = 10;             // crashes in a row, none served for holder_quick_ms
 inline constexpr std::uint32_t holder_quick_ms = 10'000;
 
 /// Runs the mount until it ends; returns the exit code of its last daemon. `ring_size`: of the redo log, bytes.

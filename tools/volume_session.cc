@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fs/async/wait.h"
+#include "fs/volume/quorum.h"
 #include "keyd/client.h"
 #include "keyd/link/paths.h"
 #include "keyd/random_stock.h"
@@ -14,6 +15,8 @@ namespace {
 
 constexpr std::uint32_t disconnect_ms = 3'000;
 constexpr std::uint32_t first_contact_ms = 5'000;
+constexpr std::uint32_t patient_contact_ms = 30'000;
+constexpr std::uint32_t contact_look_ms = 250;
 
 /// Every site of the volume must be this one or have a link; `from` must name enough of them.
 result<void> check_sites(const volume_config& volume, const site_config& site, const session_options& options) {
@@ -123,9 +126,11 @@ task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& cor
                                                            site_config site, session_options options) {
     CO_TRY(auto session, co_await connect(core, config, site, options));
     // Sites that are up get their chance to answer before the volume decides who is silent.
-    const deadline until = deadline_in_ms(first_contact_ms);
-    for (const auto& one : session->members_)
-        if (one.store) co_await one.store->wait_connected(until);
+    const unsigned site_count = static_cast<unsigned>(config.sites.size());
+    unsigned connected = co_await session->connected_by(deadline_in_ms(first_contact_ms));
+    const deadline last = deadline_in_ms(options.patient ? patient_contact_ms : 0);
+    while (connected < promise_count_min(config.threshold, site_count) && steady_clock::now() < last)
+        connected = co_await session->connected_by(deadline_in_ms(contact_look_ms));
     auto opened = co_await volume::open(core, session->options_for(core.get_executor(), config, options));
     if (!opened) {
         co_await session->disconnect();
@@ -136,6 +141,13 @@ task<std::unique_ptr<volume_session>> volume_session::open(asio::io_context& cor
         if (one.store)
             one.store->on_change([opened_volume = session->volume_.get()](bool) { opened_volume->site_changed(); });
     co_return session;
+}
+
+awaitable<unsigned> volume_session::connected_by(deadline until) {
+    unsigned count = 0;
+    for (const auto& one : members_)
+        if (one.store && co_await one.store->wait_connected(until)) ++count;
+    co_return count;
 }
 
 task<> volume_session::create(asio::io_context& core, volume_config config, site_config site) {

@@ -18,6 +18,7 @@ struct session_options {
     bool takeover = false;
     bool follow = false;                    // read-only: take over what the writer commits
     bool newest = false;                    // a reader: as in volume_options
+    bool patient = false;                   // wait longer for enough sites before the volume is opened
     std::vector<std::string> from;          // only these sites; empty: all
     std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
 };
@@ -56,6 +57,8 @@ class volume_session {
     volume_session() = default;
     static task<std::unique_ptr<volume_session>> connect(asio::io_context& core, volume_config volume, site_config site,
                                                          session_options options);
+    /// Waits for every site; says how many are connected then.
+    awaitable<unsigned> connected_by(deadline until);
     volume_options options_for(asio::any_io_executor core, const volume_config& config,
                                const session_options& options) const;
     awaitable<void> disconnect();

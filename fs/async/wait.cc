@@ -1,5 +1,6 @@
 #include "fs/async/wait.h"
 
+#include <algorithm>
 #include <map>
 
 namespace warifu {
@@ -69,13 +70,11 @@ awaitable<bool> event::wait(deadline until) {
         timer->expires_at(until);
     waiters_.push_back(timer);
     co_await timer->async_wait(use_values);
-    // set() clears the list; only a waiter that timed out is still in it.
-    for (auto it = waiters_.begin(); it != waiters_.end(); ++it) {
-        if (it->get() == timer.get()) {
-            waiters_.erase(it);
-            break;
-        }
-    }
+    // set() clears the list; only a waiter that timed out is still in it. (One that was woken may find the event reset
+    // by another that ran first.)
+    const auto own = std::ranges::find(waiters_, timer);
+    if (own == waiters_.end()) co_return true;
+    waiters_.erase(own);
     co_return set_;
 }
 

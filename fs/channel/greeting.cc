@@ -118,11 +118,15 @@ task<receive_claim> claim_proposed(pad_direction direction, pad_range range) {
     co_return claim;
 }
 
+/// What a greeting waits for, to be told when its time is over.
+using greeting_stage = std::shared_ptr<std::string_view>;
+
 /// One greeting from the initiator's side; owned by the frame of greet().
 struct initiator {
     std::shared_ptr<stream> connection;
     initiator_options options;
     deadline until;
+    greeting_stage stage;
     transcript seen{};
     hello_slot slot{};
     greeted out{};
@@ -156,10 +160,12 @@ task<> initiator::exchange_hellos() {
 }
 
 task<> initiator::send_greeting() {
+    *stage = "a hello slot from this site's keyd";
     auto taken = co_await options.broker->take_hello_slot(out.send_stream, claim_deadline(until));
     if (!taken) co_return fail(std::move(taken).error());
     slot = *taken;
     wipe(taken->key);
+    *stage = "a window from this site's keyd";
     CO_TRY(out.send_window, co_await claim_first(outbound(), claim_deadline(until)));
     greeting_message greeting;
     greeting.slot_offset = slot.offset;
@@ -170,6 +176,7 @@ task<> initiator::send_greeting() {
 }
 
 task<welcome_message> initiator::take_welcome() {
+    *stage = "the peer's welcome";
     CO_TRY(const auto reply, co_await expect(connection, greeting_type::welcome));
     CO_TRY(const auto welcome, decode_welcome(reply.body()));
     if (!seen.verify(reply.whole, slot_key(slot, slot_part::welcome)))
@@ -187,6 +194,7 @@ task<welcome_message> initiator::take_welcome() {
 }
 
 task<> initiator::confirm(welcome_message welcome) {
+    *stage = "the peer's window from this site's keyd";
     CO_TRY(auto claim, co_await claim_proposed(inbound(), welcome.window));
     confirmation_message confirmation;
     confirmation.status = claim.status;
@@ -214,9 +222,10 @@ result<void> check_transport(const stream& connection, transport mode, bool has_
     return {};
 }
 
-task<greeted> run_initiator(std::shared_ptr<stream> connection, initiator_options options, deadline until) {
+task<greeted> run_initiator(std::shared_ptr<stream> connection, initiator_options options, deadline until,
+                            greeting_stage stage) {
     CO_TRY_VOID(check_transport(*connection, options.mode, options.broker != nullptr));
-    initiator self{connection, options, until};
+    initiator self{connection, options, until, stage};
     self.out.mode = options.mode;
     self.out.peer_site = options.peer_site;
     self.out.volume = options.volume;
@@ -237,6 +246,7 @@ struct responder {
     std::shared_ptr<stream> connection;
     responder_options options;
     deadline until;
+    greeting_stage stage;
     transcript seen{};
     hello_slot slot{};
     greeted out{};
@@ -282,8 +292,10 @@ task<> responder::exchange_hellos() {
 }
 
 task<greeting_message> responder::take_greeting() {
+    *stage = "the peer's greeting";
     CO_TRY(const auto request, co_await expect(connection, greeting_type::greeting));
     CO_TRY(const auto greeting, decode_greeting(request.body()));
+    *stage = "a hello slot from this site's keyd";
     auto looked = co_await out.broker->peek_hello_slot(out.receive_stream, greeting.slot_offset);
     if (!looked) {
         const errc code = looked.error().code == errc::not_found ? errc::no_key : looked.error().code;
@@ -312,6 +324,7 @@ task<> responder::deny(errc code, std::uint64_t next_free) {
 task<> responder::send_welcome(greeting_message greeting) {
     if (const auto admitted = options.admit(out.peer_site, out.volume); !admitted)
         co_return co_await deny(admitted.error().code, 0);
+    *stage = "windows from this site's keyd";
     // Own key first: what the peer proposes is claimed only when there is something to answer with.
     auto own = co_await claim_first(outbound(), claim_deadline(until));
     if (!own) co_return co_await deny(own.error().code, 0);
@@ -333,6 +346,7 @@ task<> responder::send_welcome(greeting_message greeting) {
 }
 
 task<> responder::take_confirmation() {
+    *stage = "the peer's confirmation";
     CO_TRY(const auto reply, co_await expect(connection, greeting_type::confirmation));
     CO_TRY(const auto confirmation, decode_confirmation(reply.body()));
     if (!seen.verify(reply.whole, slot_key(slot, slot_part::confirmation)))
@@ -351,13 +365,14 @@ task<> responder::take_confirmation() {
     co_return co_await settle_refusal(outbound(), range, confirmation.next_free);
 }
 
-task<greeted> run_responder(std::shared_ptr<stream> connection, responder_options options, deadline until) {
+task<greeted> run_responder(std::shared_ptr<stream> connection, responder_options options, deadline until,
+                            greeting_stage stage) {
     CO_TRY_VOID(check_transport(*connection, options.mode, options.broker != nullptr));
     if (options.mode == transport::plain) {
         CO_TRY(const std::uint32_t uid, connection->peer_uid());
         if (uid != 0 && uid != ::geteuid()) co_return fail(errc::denied, "the peer runs as another user");
     }
-    responder self{connection, options, until};
+    responder self{connection, options, until, stage};
     self.out.mode = options.mode;
     self.out.broker = options.broker;
     CO_TRY_VOID(co_await self.exchange_hellos());
@@ -369,22 +384,25 @@ task<greeted> run_responder(std::shared_ptr<stream> connection, responder_option
 }
 
 template <typename Greeting>
-task<greeted> within(std::shared_ptr<stream> connection, Greeting greeting, deadline until) {
+task<greeted> within(std::shared_ptr<stream> connection, Greeting greeting, deadline until, greeting_stage stage) {
     const stream_deadline guard(connection, until);
     auto outcome = co_await std::move(greeting);
     if (!outcome) connection->close();
-    if (!outcome && guard.expired()) co_return fail(errc::timed_out, "the greeting took too long");
+    if (!outcome && guard.expired())
+        co_return fail(errc::timed_out, "the greeting took too long, waiting for " + std::string(*stage));
     co_return outcome;
 }
 
 }  // namespace
 
 task<greeted> greet(std::shared_ptr<stream> connection, initiator_options options, deadline until) {
-    co_return co_await within(connection, run_initiator(connection, std::move(options), until), until);
+    const auto stage = std::make_shared<std::string_view>("the peer's answer");
+    co_return co_await within(connection, run_initiator(connection, std::move(options), until, stage), until, stage);
 }
 
 task<greeted> answer_greeting(std::shared_ptr<stream> connection, responder_options options, deadline until) {
-    co_return co_await within(connection, run_responder(connection, std::move(options), until), until);
+    const auto stage = std::make_shared<std::string_view>("the peer's hello");
+    co_return co_await within(connection, run_responder(connection, std::move(options), until, stage), until, stage);
 }
 
 }  // namespace warifu

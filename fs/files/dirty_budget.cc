@@ -24,10 +24,10 @@ void dirty_budget::fail(error why) {
     room_.set();
 }
 
-task<> dirty_budget::wait_for_room(std::shared_ptr<std::atomic<bool>> interrupted) {
+task<> dirty_budget::wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted) {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     result<void> outcome;
-    while (is_tight()) {
+    while (is_tight() || (held_.load() && !accepted)) {
         if (failure_)
             outcome = warifu::fail(*failure_);
         else if (interrupted && interrupted->load())

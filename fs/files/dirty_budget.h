@@ -18,7 +18,7 @@ class dirty_budget {
     std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
     std::uint64_t memory() const { return memory_.load(std::memory_order_relaxed); }
     /// Writers should wait.
-    bool is_tight() const { return memory() > soft_ || held_.load(); }
+    bool is_tight() const { return memory() > soft_; }
     /// No more bytes may be accepted.
     bool is_full() const { return memory() > hard_ || held_.load(); }
 
@@ -28,8 +28,10 @@ class dirty_budget {
     /// Writers wait for another reason, or no more. Any thread.
     void hold(bool on);
 
-    /// Returns when !is_tight(). Errors: cancelled when *interrupted was set before wake(), and what fail() was told.
-    task<> wait_for_room(std::shared_ptr<std::atomic<bool>> interrupted);
+    /// Returns when !is_tight(), and nothing holds writers back unless these bytes were accepted already: what holds them
+    /// may need the answer of this one. Errors: cancelled when *interrupted was set before wake(), and what fail() was
+    /// told.
+    task<> wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted);
     /// Lets the waiting look at their flags. Any thread.
     void wake();
     /// Nothing will get to the sites any more: the waiting and later waits fail.

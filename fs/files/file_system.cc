@@ -10,7 +10,7 @@ awaitable<result<std::vector<slice>>> fetch_plan(file_system* files, read_plan p
 }
 
 awaitable<result<void>> wait_room(file_system* files) {
-    co_return co_await files->wait_for_room(nullptr);
+    co_return co_await files->wait_for_room(false, nullptr);
 }
 
 awaitable<result<void>> finish(file_system* files, std::uint64_t ticket) {

@@ -129,7 +129,7 @@ class file_system {
     virtual result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) = 0;
     /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. Core
     /// thread.
-    virtual task<> wait_for_room(interrupt_flag interrupted) = 0;
+    virtual task<> wait_for_room(bool accepted, interrupt_flag interrupted) = 0;
     /// Any thread.
     virtual void wake_waiting() = 0;
 

@@ -11,7 +11,7 @@ using testing::pattern;
 using testing::test_node;
 
 awaitable<result<void>> wait_for_room(file_system* files, interrupt_flag flag) {
-    co_return co_await files->wait_for_room(std::move(flag));
+    co_return co_await files->wait_for_room(false, std::move(flag));
 }
 
 /// True as soon as `condition` is, false after 10 s.

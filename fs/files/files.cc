@@ -200,8 +200,8 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
     return taken;
 }
 
-task<> file_system_impl::wait_for_room(interrupt_flag interrupted) {
-    co_return co_await budget_.wait_for_room(std::move(interrupted));
+task<> file_system_impl::wait_for_room(bool accepted, interrupt_flag interrupted) {
+    co_return co_await budget_.wait_for_room(accepted, std::move(interrupted));
 }
 
 void file_system_impl::wake_waiting() {

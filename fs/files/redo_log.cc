@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t magic = 0x7761726966755244;
 constexpr std::uint32_t version = 1;
 constexpr std::size_t header_size = 16384;
-constexpr std::size_t kept_outcome_count = 128;  // more than requests that can be under way
+constexpr std::size_t kept_outcome_count = 128;  // the ring keeps what finds no place here until it is answered
 
 thread_local std::uint64_t current_request = 0;
 
@@ -33,13 +33,12 @@ bool changes_data(redo_kind kind) {
 
 }  // namespace
 
-/// | field | what |
-/// |---|---|
-/// | magic, version, starts | what it is, and how many daemons used it |
-/// | head, tail | the ring's ends, as positions |
-/// | committed, captured | sequence numbers that a recovered volume may be at: of the last durable commit, of the one
-/// under way | | missed | the highest number of an operation that found no room; 0: none | | greeting, greeting_reply |
-/// FUSE_INIT | | outcomes | done, not told, and no longer in the ring; request 0: free |
+// magic, version, starts    what it is, and how many daemons used it
+// head, tail                the ring's ends, as positions
+// committed, captured       numbers that a recovered volume may be at: of the last durable commit, of the one under way
+// missed                    the highest number of an operation that found no room; 0: none
+// greeting, greeting_reply  FUSE_INIT
+// outcomes                  done, not told, and no longer in the ring; request 0: free
 struct redo_log::header {
     std::uint64_t magic;
     std::uint32_t version, starts;
@@ -276,6 +275,11 @@ std::optional<redo_log::outcome> redo_log::done_before() const {
     return known->second.what;
 }
 
+void redo_log::asked_again() {
+    const std::lock_guard lock(mutex_);
+    forget_at_ = deadline_in_ms(redo_forget_ms);
+}
+
 void redo_log::answered(std::uint64_t request) {
     const std::lock_guard lock(mutex_);
     const auto known = unanswered_.find(request);
@@ -302,7 +306,6 @@ void redo_log::note_inherited() {
         unanswered_[e.request] = {{e.kind, e.number, e.b}, where, true};
     }
     has_inherited_ = !unanswered_.empty();
-    forget_at_ = deadline_in_ms(redo_forget_ms);
 }
 
 /// The kernel has sent again whatever had no reply long ago: the rest had one. REQUIRES mutex_ held.

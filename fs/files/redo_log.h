@@ -61,7 +61,7 @@ inline constexpr std::uint32_t redo_appends = 2;                // flag of a wri
 inline constexpr std::size_t redo_margin = 12U << 20U;          // of the ring, kept free of writes for names
 inline constexpr std::size_t redo_size_min = 2 * redo_margin;
 inline constexpr std::size_t redo_greeting_size_max = 1024;
-inline constexpr std::uint32_t redo_forget_ms = 10'000;  // how long the answers of an earlier daemon are kept
+inline constexpr std::uint32_t redo_forget_ms = 60'000;  // so long after asked_again() an earlier daemon's answers are kept
 
 class redo_log {
   public:
@@ -109,6 +109,8 @@ class redo_log {
     };
     /// What an earlier daemon did for this thread's request without telling; nothing when it was not done.
     std::optional<outcome> done_before() const;
+    /// The kernel was told to send again what has no reply.
+    void asked_again();
     /// The kernel has the reply.
     void answered(std::uint64_t request);
 
@@ -140,7 +142,7 @@ class redo_log {
     header& head_;
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, kept_outcome> unanswered_;  // guarded by mutex_; by request
-    deadline forget_at_{};                                        // guarded by mutex_
+    deadline forget_at_ = deadline::max();                        // guarded by mutex_
     bool has_inherited_ = false;                                  // guarded by mutex_
 };
 

@@ -59,7 +59,10 @@ result<void> kept_connection::ask_again() {
     fuse_out_header ask{};
     ask.len = sizeof ask;
     ask.error = notify_resend;
-    if (::write(fd_, &ask, sizeof ask) == static_cast<ssize_t>(sizeof ask)) return {};
+    if (::write(fd_, &ask, sizeof ask) == static_cast<ssize_t>(sizeof ask)) {
+        log_->asked_again();
+        return {};
+    }
     return fail(errc::unsupported, fmt::format("the kernel does not send requests again: {}", std::strerror(errno)));
 }
 

@@ -239,14 +239,13 @@ void widen_read_ahead(const std::string& path) {
 /// Tells that the mount answers, on a thread of its own, because the kernel's first request must not wait for it.
 class announcement {
   public:
-    announcement(mount_session& session, const mount_options& options)
+    explicit announcement(const mount_options& options)
         : thread_([this, &options] {
               if (!begun_.get_future().get()) return;
               widen_read_ahead(options.mountpoint);
+              if (options.health) options.health->serving = true;
               if (options.ready) options.ready();
-          }) {
-        session.on_init = [this] { begin(true); };
-    }
+          }) {}
     ~announcement() {
         begin(false);
         thread_.join();
@@ -254,10 +253,11 @@ class announcement {
     announcement(const announcement&) = delete;
     announcement& operator=(const announcement&) = delete;
 
-  private:
     void begin(bool answers) {
         if (!said_.exchange(true)) begun_.set_value(answers);
     }
+
+  private:
     std::atomic<bool> said_ = false;
     std::promise<bool> begun_;
     std::thread thread_;
@@ -474,24 +474,27 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
     {
         signal_watch signals(fuse, connection != nullptr);
         if (begun) {
-            const announcement announce(*session, options);
+            announcement announce(options);
             const watchdog watching(session->watch, options.health, report);
+            if (!resumes) session->on_init = [&announce] { announce.begin(true); };
             if (resumes) begun = connection->resume(fuse, ::fcntl(options.held_fd, F_DUPFD_CLOEXEC, 0));
             if (begun && resumes) begun = connection->ask_again();
+            if (begun && resumes) announce.begin(true);
             if (begun) serve(fuse, signals, connection != nullptr);
         }
-        if (!begun) {
-            report(begun.error().text);
-            if (!resumes) fuse_session_unmount(fuse);
+        if (!begun) report(begun.error().text);
+        if (!begun && !resumes) {
+            fuse_session_unmount(fuse);
             outcome = mount_refused;
-        } else {
-            handed_over = signals.hands_over();
+        } else {  // one that cannot go on with a mount still makes durable what was accepted
+            handed_over = begun && signals.hands_over();
             if (!handed_over) unmount(fuse, resumes ? connection.get() : nullptr, options);
             if (!handed_over && options.unmounted) options.unmounted();
             outcome = drain_all(files, core, signals, report);
         }
     }
     finish_session(fuse, std::move(session), outcome == mount_ok);
+    if (!begun && outcome == mount_ok) return mount_refused;
     return outcome == mount_ok && handed_over ? mount_handed_over : outcome;
 }
 

@@ -18,6 +18,7 @@ struct mount_health {
     std::atomic<std::uint64_t> waiting = 0;    // without a reply
     std::atomic<std::uint64_t> oldest_ms = 0;  // how long the oldest of them has waited
     std::atomic<std::uint64_t> stuck = 0;      // that waited longer than request_stuck_ms, since the mount
+    std::atomic<bool> serving = false;         // the kernel's requests are answered
 };
 
 struct mount_options {
@@ -33,7 +34,7 @@ struct mount_options {
     std::shared_ptr<redo_log> redo;                // the same as file_system_options::redo
     int held_fd = -1;                              // go on with this mount of an earlier daemon; stays the caller's
     std::function<void(int)> keep;                 // called with a fresh mount's descriptor, to be kept by somebody
-    std::function<void()> unmounted;               // there is nothing to keep any more
+    std::function<void()> unmounted;               // called before the drain: the connection is over, the log is not
     std::function<void()> ready;                   // called once the mount answers
     std::function<void(std::string_view)> report;  // one line for a person; default: standard error
 };

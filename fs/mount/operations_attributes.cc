@@ -117,11 +117,15 @@ void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
     else if (flags != 0)
         return static_cast<void>(fuse_reply_err(request, EINVAL));
     auto& session = mount_session::of(request);
-    if (session.done_before()) return static_cast<void>(fuse_reply_err(request, 0));
+    const bool is_access_list = std::string_view(name) == acl_access_name;
+    if (session.done_before()) {  // the list; perhaps not what follows from it
+        if (is_access_list) clear_set_group_id(request, number);
+        return static_cast<void>(fuse_reply_err(request, 0));
+    }
     const auto stored = to_stored_ids(session, name, std::string(value, size));
     if (!stored) return reply_error(request, stored.error());
     const auto set = session.files.set_attribute(number, name, *stored, mode);
-    if (set && std::string_view(name) == acl_access_name) clear_set_group_id(request, number);
+    if (set && is_access_list) clear_set_group_id(request, number);
     reply_result(request, set);
 }
 

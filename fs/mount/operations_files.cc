@@ -105,7 +105,7 @@ void read(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset,
 /// The bytes are accepted; the writer is told when the budget has room again.
 awaitable<void> finish_accepted(mount_session* session, std::shared_ptr<async_request> request, std::size_t size) {
     // An error of the wait is not this write's: the file's sticky error tells it at the next call.
-    static_cast<void>(co_await session->files.wait_for_room(request->interrupted()));
+    static_cast<void>(co_await session->files.wait_for_room(true, request->interrupted()));
     request->answer([size](fuse_req_t raw) { fuse_reply_write(raw, size); });
 }
 
@@ -123,7 +123,7 @@ void write_again(mount_session* session, std::shared_ptr<async_request> request,
 /// The budget is full: the bytes wait in a copy of their own.
 awaitable<void> wait_and_write(mount_session* session, std::shared_ptr<async_request> request,
                                std::shared_ptr<waiting_write> work) {
-    const auto room = co_await session->files.wait_for_room(request->interrupted());
+    const auto room = co_await session->files.wait_for_room(false, request->interrupted());
     if (request->is_answered()) co_return;
     if (!room) {
         request->answer_error(room.error());

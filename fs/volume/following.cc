@@ -26,6 +26,7 @@ task<std::vector<journal_entry>> read_from(std::shared_ptr<share_store> store, s
 
 /// A new namespace over the files as they are now, for all readers from here on.
 task<> volume_impl::publish_generation() {
+    const std::uint64_t shown = applied_;
     auto next = std::make_shared<generation>();
     next->files = files_;
     auto opened = co_await run_in(pool_, [this, next]() -> result<void> {
@@ -36,6 +37,7 @@ task<> volume_impl::publish_generation() {
     if (!opened) co_return opened;
     shown_bytes_ = next->names->use().stored_bytes;
     generations_.publish(std::move(next));
+    published_ = shown;
     co_return result<void>();
 }
 
@@ -60,7 +62,7 @@ awaitable<bool> volume_impl::nearest_has_news() {
     const auto state = co_await asked.store->state();
     const double ms = std::chrono::duration<double, std::milli>(steady_clock::now() - start).count();
     asked.latency_ms += 0.2 * ((state ? ms : 1000.0) - asked.latency_ms);
-    if (!state || state->journal.last > applied_ || state->incarnation != asked.incarnation) co_return true;
+    if (!state || applied_ != published_ || state->journal.last > applied_ || state->incarnation != asked.incarnation) co_return true;
     // A writer that went on without this site beats its heart elsewhere.
     const auto& beat = state->heartbeat;
     co_return beat && beat->age_ms > writer_missed_ms && beat->age_ms < writer_gone_ms;
@@ -116,7 +118,10 @@ task<> volume_impl::follow() {
         if (state.journal.last > applied_) ++behind;
         if (state.journal.first > applied_ + 1) ++cut;
     }
-    if (behind < members_.threshold) co_return result<void>();
+    if (behind < members_.threshold) {
+        if (applied_ != published_) co_return co_await publish_generation();
+        co_return result<void>();
+    }
     if (states.size() - cut < members_.threshold) co_return co_await follow_anew();
     // The sites that answer soonest first; the others only if their shares are needed.
     std::vector<share_index> order;

@@ -75,12 +75,13 @@ std::optional<writer_identity> volume_impl::live_writer(const site_states& state
     return std::nullopt;
 }
 
-/// The younger of the heartbeats that sites tell of this writer, in milliseconds.
-static std::uint32_t age_of_last_beat(const std::map<share_index, store_state>& states, const writer_identity& writer) {
-    std::uint32_t age = live_writer_age_ms;
+/// How long ago each site last heard of the writer, milliseconds.
+static std::map<share_index, std::uint32_t> ages_of_beats(const std::map<share_index, store_state>& states,
+                                                          const writer_identity& writer) {
+    std::map<share_index, std::uint32_t> ages;
     for (const auto& [site, state] : states)
-        if (state.heartbeat && state.heartbeat->writer == writer) age = std::min(age, state.heartbeat->age_ms);
-    return age;
+        if (state.heartbeat && state.heartbeat->writer == writer) ages[site] = state.heartbeat->age_ms;
+    return ages;
 }
 
 /// A writer of this machine may be draining after its unmounting: it gets a while to go. One of another machine is
@@ -88,17 +89,19 @@ static std::uint32_t age_of_last_beat(const std::map<share_index, store_state>& 
 task<> volume_impl::wait_for_writer(site_states& states) {
     const deadline until = deadline_in_ms(options_.writer_wait_ms);
     const deadline judged = deadline_in_ms(live_writer_age_ms);
-    std::uint32_t last_age = live_writer_age_ms;
+    std::map<share_index, std::uint32_t> ages;
     for (;;) {
         const auto writer = live_writer(states);
         if (!writer || options_.takeover) co_return result<void>();
-        const std::uint32_t age = age_of_last_beat(states, *writer);
-        const bool lives = age < last_age && last_age < live_writer_age_ms;
+        // A site whose news is younger than before has heard of it since; one that only answers now tells nothing new.
+        auto now = ages_of_beats(states, *writer);
+        const bool lives = std::ranges::any_of(
+            now, [&](const auto& beat) { return ages.contains(beat.first) && beat.second < ages.at(beat.first); });
         const bool here = writer->machine == identity_.machine;
         if (here ? steady_clock::now() >= until : lives || steady_clock::now() >= judged)
             co_return fail(errc::busy, fmt::format("the volume is being written by {} (takeover displaces it)",
                                                    describe(*writer)));
-        last_age = age;
+        ages = std::move(now);
         co_await pause(std::chrono::milliseconds(writer_watch_ms));
         states = co_await ask_states();
     }

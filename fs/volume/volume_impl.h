@@ -176,7 +176,8 @@ class volume_impl final : public volume, public table_chunk_io {
     // A follower: its namespace is the newest generation's, names_ and db_ are empty.
     bool following_ = false;  // constant once open
     generations generations_;
-    std::uint64_t applied_ = 0;  // the last record that the files hold
+    std::uint64_t applied_ = 0;    // the last record that the files hold
+    std::uint64_t published_ = 0;  // ... that a follower's readers are shown
     std::uint64_t shown_bytes_ = 0;  // of the newest generation's files
     std::string follow_trouble_;
 
