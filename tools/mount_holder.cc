@@ -126,7 +126,8 @@ void mount_holder::become_daemon(int socket, int ready_fd) {
                                       "--memory",
                                       std::to_string(arguments_.memory_size)};
     for (const auto& list : arguments_.options) words.insert(words.end(), {"-o", list});
-    words.insert(words.end(), {"--held", fmt::format("{},{},{}", socket, log_, unmounted_ ? held_mount::no_mount_left : fuse_)});
+    const int fuse = unmounted_ ? held_mount::no_mount_left : fuse_;
+    words.insert(words.end(), {"--held", fmt::format("{},{},{}", socket, log_, fuse)});
     if (ready_fd >= 0) words.insert(words.end(), {"--ready-fd", std::to_string(ready_fd)});
     for (const int fd : {socket, log_, fuse_, ready_fd})
         if (fd >= 0) ::fcntl(fd, F_SETFD, 0);

@@ -11,9 +11,9 @@
 // | 'U' | | unmounted; what the log holds is being made durable |
 // | 'E' | | all of it is, or nobody can: keep nothing any more |
 //
-// The holder passes signals on: SIGTERM, SIGINT and SIGHUP end the mount (when no daemon serves, as soon as one does; a
-// second one ends it at once), SIGUSR1 makes the daemon hand over to a new one (`warifu mount --upgrade`). If the holder
-// dies, the daemon gets SIGTERM.
+// The holder passes signals on: SIGTERM, SIGINT and SIGHUP end the mount (when no daemon serves, as soon as one does;
+// a second one ends it at once), SIGUSR1 makes the daemon hand over to a new one (`warifu mount --upgrade`). If the
+// holder dies, the daemon gets SIGTERM.
 
 #include <string>
 
@@ -42,7 +42,7 @@ void say_ended(const held_mount& held);
 inline constexpr int exit_handed_over = 75;                   // of a daemon: start another one
 inline constexpr std::uint32_t holder_patience_ms = 600'000;  // without a daemon that serves; then the mount ends
 inline constexpr unsigned holder_deaths_max = 10;             // crashes in a row, none served for holder_quick_ms
-inline constexpr std::uint32_t holder_quick_ms = 10'000;
+inline constexpr std::uint32_t holder_quick_ms = 2'000;
 
 /// Runs the mount until it ends; returns the exit code of its last daemon. `ring_size`: of the redo log, bytes.
 result<int> hold_mount(const mount_arguments& arguments, std::size_t ring_size, ready_signal& ready);

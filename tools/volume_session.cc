@@ -49,7 +49,8 @@ result<void> check_sites(const volume_config& volume, const site_config& site, c
 task<> check_routes(keyd_client& keys, std::string own_site, volume_config volume) {
     CO_TRY(const auto text, co_await keys.status_json());
     const auto status = nlohmann::json::parse(text, nullptr, false);
-    if (!status.is_object() || !status.contains("links")) co_return fail(errc::bad_format, "keyd's status is malformed");
+    if (!status.is_object() || !status.contains("links"))
+        co_return fail(errc::bad_format, "keyd's status is malformed");
     std::vector<share_route> routes;
     for (const auto& site : volume.sites) routes.push_back(share_route{site, {}});
     for (const auto& link : status["links"])

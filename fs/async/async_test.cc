@@ -37,6 +37,25 @@ TEST(event, waits_until_set_or_deadline) {
     run(check_event);
 }
 
+awaitable<void> wait_and_reset(event& e, int& woken) {
+    if (co_await e.wait(steady_clock::now() + std::chrono::seconds(10))) ++woken;
+    e.reset();
+}
+
+awaitable<void> check_event_with_two_waiting(asio::io_context& context) {
+    event e(context.get_executor());
+    int woken = 0;
+    for (int i = 0; i < 2; ++i) asio::co_spawn(context, wait_and_reset(e, woken), asio::detached);
+    co_await sleep_for(milliseconds(1));
+    e.set();
+    co_await sleep_for(milliseconds(1));
+    EXPECT_EQ(woken, 2) << "the second finds it reset by the first, and was woken all the same";
+}
+
+TEST(event, a_reset_by_one_waiter_is_no_time_out_of_another) {
+    run(check_event_with_two_waiting);
+}
+
 awaitable<void> hold(async_mutex& mutex, std::vector<int>& order, int number) {
     const auto lock = co_await mutex.lock();
     order.push_back(number);

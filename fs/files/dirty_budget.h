@@ -28,9 +28,9 @@ class dirty_budget {
     /// Writers wait for another reason, or no more. Any thread.
     void hold(bool on);
 
-    /// Returns when !is_tight(), and nothing holds writers back unless these bytes were accepted already: what holds them
-    /// may need the answer of this one. Errors: cancelled when *interrupted was set before wake(), and what fail() was
-    /// told.
+    /// Returns when !is_tight(), and nothing holds writers back unless these bytes were accepted already: what holds
+    /// them may need the answer of this one. Errors: cancelled when *interrupted was set before wake(), and what fail()
+    /// was told.
     task<> wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted);
     /// Lets the waiting look at their flags. Any thread.
     void wake();

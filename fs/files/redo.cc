@@ -133,7 +133,7 @@ void file_system_impl::keep_write(inode_state& state, std::uint64_t offset, byte
     done.payload = bytes;
     done.sequence = redo_unsealed;
     const auto at = redo_->append(done);
-    WARIFU_ASSERT(at.has_value());  // has_redo_room() leaves redo_margin to the threads that asked at the same time, and to names
+    WARIFU_ASSERT(at.has_value());  // has_redo_room() leaves redo_margin to names and to who asked at the same time
     state.unsealed.push_back(*at);
 }
 

@@ -61,7 +61,7 @@ inline constexpr std::uint32_t redo_appends = 2;                // flag of a wri
 inline constexpr std::size_t redo_margin = 12U << 20U;          // of the ring, kept free of writes for names
 inline constexpr std::size_t redo_size_min = 2 * redo_margin;
 inline constexpr std::size_t redo_greeting_size_max = 1024;
-inline constexpr std::uint32_t redo_forget_ms = 60'000;  // so long after asked_again() an earlier daemon's answers are kept
+inline constexpr std::uint32_t redo_forget_ms = 60'000;  // after asked_again(): of an earlier daemon's answers
 
 class redo_log {
   public:

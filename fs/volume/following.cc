@@ -62,7 +62,8 @@ awaitable<bool> volume_impl::nearest_has_news() {
     const auto state = co_await asked.store->state();
     const double ms = std::chrono::duration<double, std::milli>(steady_clock::now() - start).count();
     asked.latency_ms += 0.2 * ((state ? ms : 1000.0) - asked.latency_ms);
-    if (!state || applied_ != published_ || state->journal.last > applied_ || state->incarnation != asked.incarnation) co_return true;
+    if (!state || state->incarnation != asked.incarnation) co_return true;
+    if (applied_ != published_ || state->journal.last > applied_) co_return true;
     // A writer that went on without this site beats its heart elsewhere.
     const auto& beat = state->heartbeat;
     co_return beat && beat->age_ms > writer_missed_ms && beat->age_ms < writer_gone_ms;

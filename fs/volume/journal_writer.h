@@ -32,6 +32,8 @@ class journal_writer {
     std::uint64_t bytes_since_snapshot() const { return bytes_since_snapshot_; }
     std::uint64_t bytes_total() const { return bytes_total_; }
     void snapshot_written() { bytes_since_snapshot_ = 0; }
+    /// What earlier writers appended since the snapshot that the journal begins with.
+    void found(std::uint64_t bytes) { bytes_since_snapshot_ += bytes; }
 
   private:
     awaitable<void> send(journal_entry entry_without_share, std::vector<slice> shares,

@@ -333,6 +333,8 @@ task<> volume_impl::open_existing() {
         members_.lose_authority(disputed_);
     }
     journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, past.head());
+    for (const kept_record& kept : past.records)
+        if (!kept.record.snapshot) journal_->found(kept.record.edits.size());
     for (const epoch_keys& keys : past.epochs) chunks_.add_keys(keys);
     if (writing && !past.disputed) {
         failpoint("open.promised");

@@ -234,5 +234,30 @@ INSTANTIATE_TEST_SUITE_P(schemes, volume_over,
                          testing::Values(scheme_case{2, 2}, scheme_case{2, 3}, scheme_case{3, 5}),
                          [](const auto& p) { return std::to_string(p.param.k) + "of" + std::to_string(p.param.n); });
 
+TEST(journal, is_cut_also_when_no_writer_lives_long_enough_to_fill_it) {
+    core_thread core;
+    memory_sites sites{core.context, 2, 3};
+    sites.create();
+    const std::string value(60'000, 'x');
+    std::uint64_t snapshots = 0;
+    for (int life = 0; life < 9 && snapshots == 0; ++life) {  // each appends 3 MB
+        auto w = open_writer(sites);
+        ASSERT_TRUE(w) << w.error().message();
+        for (int i = 0; i < 50; ++i) {
+            {
+                const std::lock_guard lock((*w)->names_lock());
+                ASSERT_TRUE((*w)->names().set_attribute(root_inode, "user.a" + std::to_string(i % 10),
+                                                        value + std::to_string(life), name_space::attribute_mode::any,
+                                                        time_stamp::now()));
+            }
+            ASSERT_TRUE(w->commit());
+        }
+        if (life > 5) (void)w->until([&] { return (*w)->status().snapshots > 0; });
+        snapshots = (*w)->status().snapshots;
+        sites.crash();
+    }
+    EXPECT_GT(snapshots, 0U);
+}
+
 }  // namespace
 }  // namespace warifu

@@ -33,8 +33,8 @@ check 'no byte was used twice' "$WARIFU" key audit "$DIR"
 # Two links' key passed one node: it could put the data together, so nothing more is written; reading goes on.
 "$WARIFU" site stop "$DIR" site1 --keyd || fail 'site stop'
 for peer in site2 site3; do
-    printf '{"block":"6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10","from":"site1","to":"%s","offset":0,"size":4096,"path":["relay"]}\n' \
-        "$peer" >>"$DIR/sites/site1/pads/links/$peer.paths"
+    jq -nc --arg to "$peer" '{block: "6f1d3a52-93b7-4c1e-8a55-0d9f2b6c7e10", from: "site1", to: $to, offset: 0,
+        size: 4096, path: ["relay"]}' >>"$DIR/sites/site1/pads/links/$peer.paths"
 done
 "$WARIFU" site start "$DIR" site1 || fail 'site start'
 refuses 8 'relay has seen the key of site2 and site3' "$WARIFU" mount "$DIR"
