@@ -45,7 +45,7 @@ task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunk
         failpoint("append.sealed");
         co_await send(std::move(entry), std::move(*shares), restart_at);
         CO_TRY_VOID(members_.check_writable());
-        failpoint(members_.view_dirty ? "append.member_dropped" : "append.durable");
+        failpoint(record.new_view ? "append.new_view" : "append.durable");
         if (!members_.view_dirty) {
             committed_ = last_;
             co_return result<void>();

@@ -48,7 +48,7 @@ echo "ok: $kills deaths of the mount, $(wc -l <"$acknowledged") fsynced files"
 # What an opening comes to; the second one finds what the first left behind. The journal's tail is that of a killed
 # writer, which a site lacks.
 for round in $(seq "$ROUNDS"); do
-    for point in open.promised open.restored append.sealed append.one_member append.durable open.written; do
+    for point in open.promised open.restored append.sealed append.one_member append.new_view open.written; do
         write
         sleep 0.4
         kill9 "$DIR/run/mount.pid" || fail 'kill of the mount'
@@ -62,7 +62,7 @@ for round in $(seq "$ROUNDS"); do
     done
     # The view without a silent site is being made durable.
     "$WARIFU" umount "$DIR" || fail umount
-    WARIFU_FAILPOINT=append.member_dropped "$WARIFU" mount "$DIR" "$MNT" || fail mount
+    WARIFU_FAILPOINT=append.new_view:2 "$WARIFU" mount "$DIR" "$MNT" || fail mount
     write
     "$WARIFU" site stop "$DIR" site2 || fail 'site stop'
     wait_for 120 gone "$DIR/run/mount.pid" || fail 'no member was dropped'
