@@ -69,6 +69,8 @@ class key_delivery {
     /// lost for good (unknown, expired, delivered before, or lost on the way here). An error means that it is not
     /// known whether any were delivered.
     virtual task<std::vector<delivered_key>> dec_keys(std::vector<key_id> ids, deadline until) = 0;
+    /// For the end: calls under way fail soon and later ones at once. What they asked for may be lost.
+    virtual void cancel() {}
 };
 
 }  // namespace warifu

@@ -25,6 +25,8 @@ inline constexpr std::uint32_t reclaim_time_ms = 10'000;
 /// How long a consumer that destroyed a window may take to release it, before it gives the window up.
 inline constexpr std::uint32_t abandon_delay_ms = 2'000;
 inline constexpr std::uint32_t client_upkeep_ms = 500;
+/// How often keyd looks whether its ledger still takes records.
+inline constexpr std::uint32_t ledger_look_interval_ms = 500;
 
 /// How long a keyd with links waits after its start, before it hands out what it chooses itself, for its peers to say
 /// how far they remember its ledger.

@@ -121,7 +121,9 @@ awaitable<void> keyd::burn_unclaimed() {
 
 awaitable<void> keyd::stop() {
     const auto self = shared_from_this();
-    if (links_) co_await links_->stop();
+    if (std::exchange(stop_begun_, true)) co_return;
+    const deadline until = steady_clock::now() + stop_timeout;
+    if (links_ && !co_await links_->stop(until)) asio::co_spawn(core_, outlast_links(self), asio::detached);
     stopping_ = true;
     boost::system::error_code ignored;
     listener_.close(ignored);
@@ -133,9 +135,21 @@ awaitable<void> keyd::stop() {
     stop_wanted_.set();
     *stop_reading_ = true;
     if (metrics_) metrics_->stop();
-    co_await loop_ended_.wait(steady_clock::now() + stop_timeout);
+    co_await loop_ended_.wait(until);
     const auto erased = pool_->erase_now();
     if (!erased) spdlog::error("keyd {}: {}", options_.site, erased.error().message());
+}
+
+/// Links that do not end in time refer to their keyd.
+awaitable<void> keyd::outlast_links(std::shared_ptr<keyd> self) {
+    co_await self->links_->stop(deadline::max());
+}
+
+awaitable<bool> keyd::ledger_fails() {
+    const auto self = shared_from_this();
+    while (!stopping_ && !pool_->log().has_failed())
+        co_await stop_wanted_.wait(deadline_in_ms(ledger_look_interval_ms));
+    co_return pool_->log().has_failed();
 }
 
 awaitable<void> keyd::import_loop() {
@@ -291,6 +305,12 @@ awaitable<void> stop_on_signal(std::shared_ptr<asio::signal_set> signals, std::s
     co_await daemon->stop();
 }
 
+awaitable<void> stop_on_failed_ledger(std::shared_ptr<asio::signal_set> signals, std::shared_ptr<keyd> daemon,
+                                      bool* failed) {
+    *failed = co_await daemon->ledger_fails();
+    signals->cancel();  // stops it
+}
+
 }  // namespace
 
 result<void> run_keyd(keyd_options options, std::function<void()> on_ready) {
@@ -299,14 +319,18 @@ result<void> run_keyd(keyd_options options, std::function<void()> on_ready) {
     asio::io_context core(1);
     const auto signals = std::make_shared<asio::signal_set>(core, SIGTERM, SIGINT);
     const std::string site = options.site;
+    bool failed = false;
     {
         TRY(const auto daemon, keyd::start(core.get_executor(), std::move(options)));
         asio::co_spawn(core, stop_on_signal(signals, daemon), asio::detached);
+        asio::co_spawn(core, stop_on_failed_ledger(signals, daemon, &failed), asio::detached);
     }
     spdlog::info("keyd {}: ready", site);
     if (on_ready) on_ready();
     core.run();
     spdlog::info("keyd {}: stopped", site);
+    // Who watches over the process starts another, which reads back what has reached the medium.
+    if (failed) return fail(errc::io_error, "keyd " + site + ": the ledger could not be written any more");
     return {};
 }
 

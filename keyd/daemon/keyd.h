@@ -59,8 +59,10 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     /// Adds a source; it is asked every poll_ms. Core thread.
     void add_source(std::unique_ptr<pad_source> source);
     /// Ends all coroutines and erases what is due. Windows that consumers hold stay out: they claim them again from the
-    /// next keyd, or it burns them. Core thread; call once.
+    /// next keyd, or it burns them. Core thread; a second call does nothing.
     awaitable<void> stop();
+    /// Waits until keyd stops (false) or its ledger takes nothing more (true): then it can only be restarted.
+    awaitable<bool> ledger_fails();
     /// Stock, use, rates, failures and alarms, without secrets (FORMAT.md, "The status text"). Core thread.
     nlohmann::json describe() const;
     /// The port where metrics are served; 0: none.
@@ -164,6 +166,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     std::string witness_text() const;
 
     // Upkeep (keyd.cc)
+    static awaitable<void> outlast_links(std::shared_ptr<keyd> self);
     awaitable<void> import_loop();
     awaitable<bool> import_from(pad_source& source);
     awaitable<result<void>> import_one(pad_source& source, pad_source::delivery found);
@@ -206,6 +209,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     std::uint64_t held_bytes_ = 0;
     event import_wanted_, erase_wanted_, loop_ended_, stop_wanted_;
     std::size_t loops_ = 0;
+    bool stop_begun_ = false;
     bool stopping_ = false;
     bool imports_settled_ = false;  // what had been delivered before the start is in
     std::string last_import_error_;
@@ -225,7 +229,7 @@ auto keyd::on_worker(asio::thread_pool& worker, Work work) -> awaitable<decltype
 }
 
 /// Runs a key manager until SIGTERM or SIGINT: hardens the process, starts, calls `on_ready` once consumers can
-/// connect, and stops cleanly.
+/// connect, and stops cleanly. io_error: the ledger could not be written any more.
 result<void> run_keyd(keyd_options options, std::function<void()> on_ready = {});
 
 }  // namespace warifu

@@ -305,7 +305,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, weigh m) {
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, status) {
-    co_return answer{text{describe().dump()}, {}};
+    co_return answer{text{describe().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}, {}};
 }
 
 }  // namespace warifu

@@ -72,6 +72,7 @@ std::vector<std::string> keyd::alarms() const {
     };
     when(pool_->lost_bytes() != 0, fmt::format("{} bytes of key were lost: files missing or damaged at the start",
                                                pool_->lost_bytes()));
+    when(pool_->log().has_failed(), "the ledger cannot be written any more: keyd ends");
     when(count_.reads_failed != 0, fmt::format("{} reads of key failed", count_.reads_failed));
     when(count_.erasures_failed != 0, fmt::format("{} erasures failed: used key may still be stored",
                                                   count_.erasures_failed));

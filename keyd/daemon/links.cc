@@ -67,10 +67,13 @@ result<std::unique_ptr<keyd_links>> keyd_links::start(asio::any_io_executor core
     return out;
 }
 
-awaitable<void> keyd_links::stop() {
+awaitable<bool> keyd_links::stop(deadline until) {
     if (listener_) listener_->stop();
-    for (const auto& service : services_) co_await service->stop();
-    services_.clear();
+    for (const auto& service : services_) service->begin_stop();
+    bool ended = true;
+    for (const auto& service : services_) ended = co_await service->stop(until) && ended;
+    if (ended) services_.clear();
+    co_return ended;
 }
 
 nlohmann::json keyd_links::status() const {
@@ -111,13 +114,20 @@ stream_level keyd::level(const stream_name& stream) const {
 /// restored from an older copy.
 void keyd::witnessed(const std::string& peer, std::uint64_t before) {
     if (stopping_) return;
-    if (before > opened_at_ && !std::exchange(was_old_copy_, true)) {
+    const auto or_abort = [&](const auto& written) {
+        if (written) return;
+        spdlog::critical("keyd {}: an older copy of the ledger, and it cannot be written: {}", options_.site,
+                         written.error().message());
+        std::abort();  // anything handed out now might be used twice
+    };
+    if (before > opened_at_ && was_old_copy_) {
+        // This peer remembers more than the one before it. What there was is given up already; but the ledger must get
+        // behind what it says, or the next start would give up what has come since.
+        if (before >= pool_->log().durable()) or_abort(pool_->go_beyond(before));
+    } else if (before > opened_at_) {
+        was_old_copy_ = true;
         const auto lost = pool_->renounce(before);
-        if (!lost) {
-            spdlog::critical("keyd {}: an older copy of the ledger, and it cannot be written: {}", options_.site,
-                             lost.error().message());
-            std::abort();  // anything handed out now might be used twice
-        }
+        or_abort(lost);
         renounced_bytes_ = *lost;
         spdlog::error("keyd {}: this directory was restored from an older copy ({} remembers record {}, it had {}): {} "
                       "bytes of key and random numbers are given up",

@@ -32,7 +32,8 @@ class keyd_links {
                                                      const std::string& pads_directory,
                                                      const std::optional<endpoint>& listen,
                                                      const std::vector<keyd_link>& links, link_host& host);
-    awaitable<void> stop();
+    /// Ends all links at once. False: some have not ended by `until`; the host must outlive them.
+    awaitable<bool> stop(deadline until);
     nlohmann::json status() const;
     /// What a person should look at, a line each.
     std::vector<std::string> alarms() const;

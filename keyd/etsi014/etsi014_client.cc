@@ -74,6 +74,7 @@ class client_impl final : public etsi014_client {
         base_ = fmt::format("/api/v1/keys/{}/", path_step(options_.peer_sae));
     }
     ~client_impl() override { pool_->close(); }
+    void cancel() override { pool_->close(); }
 
     task<delivery_status> status(deadline until) override;
     task<keys> enc_keys(std::size_t count, std::size_t size, deadline until) override;
@@ -105,8 +106,8 @@ class client_impl final : public etsi014_client {
     task<std::vector<keys>> in_parallel(call& work, std::size_t workers, bool encrypting, deadline until);
     error denied_by(const kme_pool::reply& reply, const refusal& said);
     error bad_answer(const kme_pool::reply& reply, const std::string& what);
-    /// Waits before the KME is asked again; false: the deadline comes first.
-    static awaitable<bool> back_off(std::uint32_t& delay_ms, deadline until);
+    /// Waits before the KME is asked again; false: the deadline comes first, or the end.
+    awaitable<bool> back_off(std::uint32_t& delay_ms, deadline until);
 
     asio::any_io_executor executor_;
     etsi014_options options_;
@@ -133,8 +134,7 @@ error client_impl::bad_answer(const kme_pool::reply& reply, const std::string& w
 awaitable<bool> client_impl::back_off(std::uint32_t& delay_ms, deadline until) {
     delay_ms = std::clamp(2 * delay_ms, retry_delay_min_ms, retry_delay_max_ms);
     const auto wake = deadline_in_ms(delay_ms);
-    co_await sleep_for(std::min(wake, until) - steady_clock::now());
-    co_return wake < until;
+    co_return co_await pool_->pause(std::min(wake, until)) && wake < until;
 }
 
 task<key_status> client_impl::fetch_status(deadline until) {

@@ -100,6 +100,11 @@ class beast_connection final : public https_connection {
         co_return answer;
     }
 
+    void abort() override {
+        usable_ = false;
+        beast::get_lowest_layer(stream_).close();
+    }
+
     bool reusable() override {
         if (!usable_) return false;
         // Bytes that nobody asked for (a closing alert, mostly) or an end: not to be used again.

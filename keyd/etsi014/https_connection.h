@@ -48,6 +48,8 @@ class https_connection {
     /// Sends and waits for the whole answer, whose body may have `body_max` bytes. Errors: as open(), bad_format (no
     /// HTTP), too_large. After an error the connection is of no further use.
     virtual task<https_answer> exchange(https_request request, std::size_t body_max, deadline until) = 0;
+    /// Lets an exchange under way fail; the connection is of no further use.
+    virtual void abort() = 0;
     /// False: the server has closed it, said that it will, or it broke.
     virtual bool reusable() = 0;
     /// After a failed exchange: whether the server had begun to answer.

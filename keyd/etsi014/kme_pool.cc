@@ -27,7 +27,8 @@ kme_pool::kme_pool(asio::any_io_executor executor, std::shared_ptr<ssl::context>
     : executor_(std::move(executor)),
       tls_(std::move(tls)),
       connections_max_(connections_max),
-      request_timeout_ms_(request_timeout_ms) {
+      request_timeout_ms_(request_timeout_ms),
+      close_wanted_(executor_) {
     for (auto& url : urls) kmes_.emplace_back(std::move(url), executor_);
 }
 
@@ -45,13 +46,18 @@ std::vector<std::size_t> kme_pool::order() const {
 /// A KME that failed is not asked before its penalty is over.
 awaitable<void> kme_pool::await_turn(std::size_t index, deadline until) {
     const deadline allowed = std::min(kmes_[index].penalty_until, until);
-    const auto now = steady_clock::now();
-    if (kmes_[index].penalty_ms > 0 && allowed > now) co_await sleep_for(allowed - now);
+    if (kmes_[index].penalty_ms > 0 && allowed > steady_clock::now()) co_await pause(allowed);
+}
+
+awaitable<bool> kme_pool::pause(deadline until) {
+    co_await close_wanted_.wait(until);
+    co_return !closed_;
 }
 
 task<kme_pool::reply> kme_pool::ask(https_request request, std::size_t body_max, deadline until) {
     result<reply> best = fail(errc::timed_out, "the deadline passed before a KME was asked");
     bool waited = false;
+    if (closed_) co_return fail(errc::cancelled, "no KME is asked any more");
     for (const std::size_t index : order()) {
         // Only the first is worth waiting for: if it is under a penalty, all are.
         if (kmes_[index].penalty_ms > 0 && steady_clock::now() < kmes_[index].penalty_until) {
@@ -103,6 +109,7 @@ task<https_answer> kme_pool::ask_one(std::size_t index, https_request request, s
         one.freed.reset();
         if (!co_await one.freed.wait(until))
             co_return fail(errc::timed_out, fmt::format("{}: no connection became free in time", one.url.text()));
+        if (closed_) co_return fail(errc::cancelled, "no KME is asked any more");
     }
     const place counted(one);
     while (!one.idle.empty() && !closed_) {
@@ -110,16 +117,25 @@ task<https_answer> kme_pool::ask_one(std::size_t index, https_request request, s
         one.idle.pop_front();
         if (!connection->reusable()) continue;
         ++counters_.requests;
-        auto answer = co_await connection->exchange(request, body_max, until);
+        auto answer = co_await exchange(*connection, request, body_max, until);
         if (answer && connection->reusable() && !closed_) one.idle.push_front(std::move(connection));
         // A connection may be closed while idle just as it is used again: then a fresh one is worth a try.
         const bool stale = !answer && answer.error().code == errc::unreachable && !connection->answer_begun();
-        if (!stale || steady_clock::now() >= until) co_return answer;
+        if (!stale || closed_ || steady_clock::now() >= until) co_return answer;
     }
     CO_TRY(auto connection, co_await connect(index, until));
+    if (closed_) co_return fail(errc::cancelled, "no KME is asked any more");
     ++counters_.requests;
-    auto answer = co_await connection->exchange(std::move(request), body_max, until);
+    auto answer = co_await exchange(*connection, std::move(request), body_max, until);
     if (answer && connection->reusable() && !closed_) one.idle.push_front(std::move(connection));
+    co_return answer;
+}
+
+task<https_answer> kme_pool::exchange(https_connection& on, https_request request, std::size_t body_max,
+                                      deadline until) {
+    busy_.insert(&on);
+    auto answer = co_await on.exchange(std::move(request), body_max, until);
+    busy_.erase(&on);
     co_return answer;
 }
 
@@ -169,7 +185,12 @@ awaitable<void> kme_pool::probe(std::shared_ptr<kme_pool> self, std::size_t inde
 
 void kme_pool::close() {
     closed_ = true;
-    for (auto& one : kmes_) one.idle.clear();
+    close_wanted_.set();
+    for (auto* one : busy_) one->abort();
+    for (auto& one : kmes_) {
+        one.idle.clear();
+        one.freed.set();
+    }
 }
 
 }  // namespace warifu::etsi014

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 
 #include "keyd/etsi014/etsi014_client.h"
 #include "keyd/etsi014/https_connection.h"
@@ -26,6 +27,9 @@ class kme_pool : public std::enable_shared_from_this<kme_pool> {
     task<reply> ask(https_request request, std::size_t body_max, deadline until);
     /// The KME's answer was no good: it is left alone for a while.
     void punish(std::size_t kme);
+    /// False: the pool is closed.
+    awaitable<bool> pause(deadline until);
+    /// Ends what is under way (but for connections that are being made: connect_timeout_ms) and refuses what comes.
     void close();
 
     std::string current_url() const { return current_ ? kmes_[*current_].url.text() : ""; }
@@ -44,6 +48,8 @@ class kme_pool : public std::enable_shared_from_this<kme_pool> {
     };
     /// Counts a connection in use; gives the place back.
     class place;
+    /// One exchange on a connection that close() can end.
+    task<https_answer> exchange(https_connection& on, https_request request, std::size_t body_max, deadline until);
 
     std::vector<std::size_t> order() const;
     awaitable<void> await_turn(std::size_t index, deadline until);
@@ -61,6 +67,8 @@ class kme_pool : public std::enable_shared_from_this<kme_pool> {
     std::uint32_t request_timeout_ms_;
     std::optional<std::size_t> current_;
     etsi014_counters counters_;
+    std::set<https_connection*> busy_;
+    event close_wanted_;
     bool closed_ = false;
 };
 

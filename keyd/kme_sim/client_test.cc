@@ -434,6 +434,22 @@ TEST_F(with_script, a_slow_loris_and_a_silent_kme_end_at_the_deadline) {
     EXPECT_EQ(silent.error().code, errc::timed_out);
 }
 
+TEST_F(with_script, a_call_that_is_cancelled_ends_at_once) {
+    // Silent, and without key: in the exchange, and between two tries.
+    for (const auto& bad : {scripted_answer{}, http_answer(503, "busy", "text/plain")}) {
+        start(bad, 1000);
+        ASSERT_TRUE(run(core_, client_->status(soon())));
+        asio::steady_timer timer(core_, std::chrono::milliseconds(300));
+        timer.async_wait([this](const boost::system::error_code&) { client_->cancel(); });
+        const auto begun = steady_clock::now();
+        EXPECT_FALSE(enc(1, 20'000));
+        EXPECT_LT(steady_clock::now() - begun, std::chrono::milliseconds(1'500));
+        const auto later = enc();
+        ASSERT_FALSE(later);
+        EXPECT_EQ(later.error().code, errc::cancelled);
+    }
+}
+
 TEST_F(with_script, tls_1_1_is_refused_and_1_2_is_spoken) {
     start({}, 0, TLS1_1_VERSION);
     const auto old = enc();

@@ -67,9 +67,13 @@ std::optional<control_slot> control_state::take(std::uint64_t slot) {
     return out;
 }
 
-std::optional<std::uint64_t> control_state::lowest_work() const {
-    const auto found = slots.lower_bound(first_slot(slot_shelf::work_caller));
-    return found == slots.end() ? std::nullopt : std::optional(found->first);
+std::optional<std::uint64_t> control_state::lowest_work(
+    const std::array<std::uint64_t, slot_shelf_count>& limits) const {
+    for (const auto shelf : {slot_shelf::work_caller, slot_shelf::work_listener}) {
+        const auto found = slots.lower_bound(first_slot(shelf));
+        if (found != slots.end() && found->first < limits[static_cast<std::size_t>(shelf)]) return found->first;
+    }
+    return std::nullopt;
 }
 
 std::optional<std::uint64_t> control_state::choose_hello(const std::vector<slot_run>& unspent) const {

@@ -53,8 +53,8 @@ struct control_state {
     std::size_t work_count() const { return slots.size() - hello_count(); }
     /// Takes a slot out: spent as soon as this state is durable. nullopt: it is not here.
     std::optional<control_slot> take(std::uint64_t slot);
-    /// The least unspent work slot.
-    std::optional<std::uint64_t> lowest_work() const;
+    /// The least unspent work slot below the limits, one for each shelf.
+    std::optional<std::uint64_t> lowest_work(const std::array<std::uint64_t, slot_shelf_count>& limits) const;
     /// The hello slot for a caller that has `unspent`: the least that both have.
     std::optional<std::uint64_t> choose_hello(const std::vector<slot_run>& unspent) const;
     /// What both ends told: slots that only one of them has are given up, and numbers that either gave out are never

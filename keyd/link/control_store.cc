@@ -48,17 +48,6 @@ result<void> erase_file(const std::string& path) {
     return remove_file(path);
 }
 
-result<void> write_new_file(const std::string& path, bytes_view bytes, const std::string& directory) {
-    const std::string temporary = path + ".tmp";
-    {
-        TRY(const unique_fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
-        TRY_VOID(write_at(fd.get(), 0, bytes, temporary));
-        TRY_VOID(sync_data(fd.get(), temporary));
-    }
-    TRY_VOID(rename_file(temporary, path));
-    return sync_directory(directory);
-}
-
 bool is_there(const std::string& path) {
     struct stat status{};
     return ::lstat(path.c_str(), &status) == 0;
@@ -135,7 +124,7 @@ result<std::vector<std::string>> write_enrolments(const std::string& directory, 
     for (const auto end : {link_end::caller, link_end::listener}) {
         e.end = end;
         const secret_bytes bytes(encode_enrolment(e));
-        TRY_VOID(write_new_file(paths[static_cast<std::size_t>(end)], bytes.bytes, directory + "/" + e.own()));
+        TRY_VOID(replace_file(paths[static_cast<std::size_t>(end)], bytes.bytes));
     }
     return paths;
 }
@@ -161,7 +150,7 @@ result<std::string> accept_enrolment(const std::string& directory, const std::st
     if (!opened && opened.error().code != errc::not_found) return fail(opened.error());
     if (std::ranges::count(store.state().enrolments, e->id) != 0)
         return fail(errc::exists, file + ": was imported before; an enrolment serves once");
-    TRY_VOID(write_new_file(store.enrolment_path(), bytes.bytes, directory));
+    TRY_VOID(replace_file(store.enrolment_path(), bytes.bytes));
     TRY_VOID(erase_file(file));
     return e->peer();
 }
@@ -256,20 +245,14 @@ result<void> control_store::save() {
 }
 
 result<void> control_store::write_file(bytes_view bytes) {
-    const std::string temporary = path() + ".tmp";
     if (fault && fault(save_step::before)) return fail(errc::io_error, "fault");
-    {
-        TRY(const unique_fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
-        TRY_VOID(write_at(fd.get(), 0, bytes, temporary));
-        TRY_VOID(sync_data(fd.get(), temporary));
-    }
+    TRY_VOID(write_beside(path(), bytes));
     if (fault && fault(save_step::written)) return fail(errc::io_error, "fault");
     unique_fd old;
     if (is_there(path())) {
         TRY(old, open_file(path(), O_RDWR | O_NOFOLLOW));
     }
-    TRY_VOID(rename_file(temporary, path()));
-    TRY_VOID(sync_directory(directory_));
+    TRY_VOID(put_in_place(path()));
     if (fault && fault(save_step::renamed)) return fail(errc::io_error, "fault");
     if (old.is_open()) {
         TRY(const auto size, file_size(old.get(), path()));

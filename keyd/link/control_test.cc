@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "keyd/link/control_store.h"
+#include "keyd/link/session.h"
 #include "keyd/pool/files.h"
 
 namespace warifu {
@@ -137,10 +138,42 @@ TEST_F(control_test, numbers_are_given_out_once_and_slots_only_one_end_has_are_g
     EXPECT_EQ(left.next[0], first + 102);
     EXPECT_EQ(left.choose_hello({{3, 9}}), 3U);
     EXPECT_EQ(left.choose_hello({{7, 9}}), std::nullopt);
-    EXPECT_EQ(left.lowest_work(), std::nullopt);
+    EXPECT_EQ(left.lowest_work(left.next), std::nullopt);
     const auto copy = decode_control_state(encode_control_state(left));
     ASSERT_TRUE(copy);
     EXPECT_EQ(*copy, left);
+}
+
+TEST_F(control_test, a_slot_is_asked_for_only_when_the_other_end_is_known_to_have_it) {
+    const auto files = enrolments("/out");
+    auto left = enrolled("a", files[0]).state();
+    const auto shared = left.next;
+    std::erase_if(left.slots, [](const auto& one) { return !is_hello_slot(one.first); });
+    const byte_vector fresh(2 * control_slot_size, std::byte{7});
+    ASSERT_TRUE(left.add(link_end::listener, false, first_slot(slot_shelf::work_listener), fresh));
+    EXPECT_EQ(left.lowest_work(shared), std::nullopt);
+    EXPECT_EQ(left.lowest_work(left.next), first_slot(slot_shelf::work_listener));
+    ASSERT_TRUE(left.add(link_end::caller, false, shared[static_cast<std::size_t>(slot_shelf::work_caller)], fresh));
+    EXPECT_EQ(left.lowest_work(shared), std::nullopt);
+}
+
+TEST_F(control_test, strangers_that_name_single_slots_wait_ever_longer_and_keep_nobody_out) {
+    const auto files = enrolments("/out");
+    auto store = enrolled("b", files[1]);
+    hello_offers offers(5'000);
+    deadline now = steady_clock::now();
+    const auto one = [](std::uint64_t slot) { return std::vector<slot_run>{{slot, slot + 1}}; };
+    std::uint64_t next = 0;
+    for (; next < link_offer_burst; ++next) ASSERT_TRUE(offers.pick(store, one(next), now));
+    for (const int wait_s : {5, 10, 20, 40, 80, 160, 320, 600, 600}) {
+        now += std::chrono::seconds(wait_s) - std::chrono::milliseconds(1);
+        EXPECT_EQ(offers.pick(store, one(next), now).error().code, errc::busy) << wait_s;
+        EXPECT_TRUE(offers.pick(store, {{0, control_hello_slots_target}}, now)) << "one that is on offer already";
+        now += std::chrono::milliseconds(1);
+        ASSERT_TRUE(offers.pick(store, one(next++), now)) << wait_s;
+    }
+    offers.verified();
+    EXPECT_TRUE(offers.pick(store, one(next), now));
 }
 
 }  // namespace

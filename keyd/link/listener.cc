@@ -48,9 +48,10 @@ awaitable<void> link_listener::accept_loop() {
             continue;
         }
         ++count_.accepted;
-        if (strangers_ >= link_strangers_max) {
+        if (strangers_.size() >= link_strangers_max) {  // idle connections shall not keep the peer out
             ++count_.refused;
-            continue;
+            strangers_.front()->close();
+            strangers_.pop_front();
         }
         auto wire = std::make_shared<stream>(stream::socket_type(std::move(socket)));
         auto pipe = std::make_shared<tcp_link_pipe>(std::move(wire));
@@ -60,7 +61,7 @@ awaitable<void> link_listener::accept_loop() {
 
 awaitable<void> link_listener::greet(std::shared_ptr<link_pipe> pipe) {
     const auto self = shared_from_this();
-    ++strangers_;
+    strangers_.push_back(pipe);
     auto from = co_await link_session::read_call(pipe);
     std::shared_ptr<link_service> target;
     if (from)
@@ -74,7 +75,7 @@ awaitable<void> link_listener::greet(std::shared_ptr<link_pipe> pipe) {
         ++count_.refused;
         pipe->close();
     }
-    --strangers_;
+    strangers_.remove(pipe);
 }
 
 }  // namespace warifu

@@ -2,6 +2,7 @@
 // The port of a keyd where the keyds of other sites call. Strangers get a bounded number of connections and a bounded
 // time; what is wrong with a greeting is counted, never answered.
 
+#include <list>
 #include <vector>
 
 #include "keyd/link/service.h"
@@ -10,7 +11,7 @@ namespace warifu {
 
 struct link_listener_counters {
     std::uint64_t accepted = 0;
-    std::uint64_t refused = 0;  // too many strangers, no greeting, or of no link here
+    std::uint64_t refused = 0;  // dropped for newer strangers, no greeting, or of no link here
 };
 
 class link_listener : public std::enable_shared_from_this<link_listener> {
@@ -34,7 +35,7 @@ class link_listener : public std::enable_shared_from_this<link_listener> {
     asio::any_io_executor core_;
     asio::ip::tcp::acceptor acceptor_;
     std::vector<std::shared_ptr<link_service>> services_;
-    std::size_t strangers_ = 0;
+    std::list<std::shared_ptr<link_pipe>> strangers_;  // oldest first
     link_listener_counters count_;
 };
 

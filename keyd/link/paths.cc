@@ -73,8 +73,14 @@ result<path_records> path_records::open(std::string file) {
 
 result<void> path_records::add(const record& r) {
     if (r.path.empty()) return {};
+    auto nodes = nodes_;
+    nodes.insert(r.path.begin(), r.path.end());
+    std::size_t names_size = 0;
+    for (const auto& node : nodes) names_size += node.size();
+    if (nodes.size() > nodes_.size() && (nodes.size() > link_nodes_max || names_size > link_nodes_size_max))
+        return fail(errc::too_large, file_ + ": the key passes more nodes than a link may have");
+    nodes_ = std::move(nodes);
     blocks_.push_back(r);
-    nodes_.insert(r.path.begin(), r.path.end());
     if (blocks_.size() > link_records_max) return rewrite();
     TRY(const unique_fd fd, open_file(file_, O_RDWR | O_CREAT | O_NOFOLLOW));
     TRY(const auto size, file_size(fd.get(), file_));
@@ -85,21 +91,16 @@ result<void> path_records::add(const record& r) {
         if (last == std::byte{'\n'}) break;
     }
     TRY_VOID(write_at(fd.get(), end, as_bytes_view(line_of(r)), file_));
-    return sync_data(fd.get(), file_);
+    TRY_VOID(sync_data(fd.get(), file_));
+    return size == 0 ? sync_directory(file_.substr(0, file_.rfind('/'))) : result<void>{};
 }
 
 result<void> path_records::rewrite() {
     blocks_.erase(blocks_.begin(), blocks_.begin() + static_cast<std::ptrdiff_t>(blocks_.size() / 2));
-    std::string text = nlohmann::json{{"nodes", nodes_}}.dump(-1, ' ', true) + "\n";
+    const nlohmann::json head{{"nodes", nodes_}};
+    std::string text = head.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
     for (const auto& r : blocks_) text += line_of(r);
-    const std::string temporary = file_ + ".tmp";
-    {
-        TRY(const unique_fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
-        TRY_VOID(write_at(fd.get(), 0, as_bytes_view(text), temporary));
-        TRY_VOID(sync_data(fd.get(), temporary));
-    }
-    TRY_VOID(rename_file(temporary, file_));
-    return sync_directory(file_.substr(0, file_.rfind('/')));
+    return replace_file(file_, as_bytes_view(text));
 }
 
 std::map<std::string, std::vector<std::string>> placement_breaches(const std::string& writer_site,

@@ -25,6 +25,7 @@ class path_records {
 
     /// bad_format names file and line. A last line that was cut off is dropped.
     static result<path_records> open(std::string file);
+    /// too_large: the link would have more nodes than it may.
     result<void> add(const record& r);
     const std::vector<record>& blocks() const { return blocks_; }
     /// Every node that ever saw key of this link.

@@ -85,7 +85,7 @@ result<std::vector<std::string>> take_path(reader& in) {
         TRY(const auto node, in.take_sized(link_node_name_size_max));
         path.emplace_back(as_text(node));
     }
-    if (path != tidy_path(path)) return fail(errc::bad_format, "a path is not sorted");
+    if (path != tidy_path(path)) return fail(errc::bad_format, "a path is not sorted, or a name in it not plain");
     return path;
 }
 static_assert(sizeof(mac_tag) == sizeof(slot_proof));
@@ -356,8 +356,26 @@ bool has_digest(const message& m) {
     return std::holds_alternative<block>(m) || std::holds_alternative<stored>(m);
 }
 
+namespace {
+
+/// Printable ASCII, with %XX for other bytes: a name may stand in any text, and none that a peer sends can break it.
+std::string tidy_name(const std::string& name) {
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    std::string out;
+    for (const char c : name) {
+        const auto byte = static_cast<unsigned char>(c);
+        const bool plain = byte >= 0x20 && byte < 0x7f;
+        if (out.size() + (plain ? 1 : 3) > link_node_name_size_max) break;
+        if (plain) out += c;
+        else out.append({'%', digits[byte / 16], digits[byte % 16]});
+    }
+    return out;
+}
+
+}  // namespace
+
 std::vector<std::string> tidy_path(std::vector<std::string> nodes) {
-    for (auto& node : nodes) node.resize(std::min(node.size(), link_node_name_size_max));
+    for (auto& node : nodes) node = tidy_name(node);
     std::erase(nodes, "");
     std::ranges::sort(nodes);
     nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());

@@ -38,6 +38,9 @@ inline constexpr std::size_t link_body_size_max = 640U << 10U;
 inline constexpr std::size_t link_batch_keys_max = 4096;        // key_IDs of one offer
 inline constexpr std::size_t link_path_nodes_max = 32;          // nodes of a relayed key's path
 inline constexpr std::size_t link_node_name_size_max = 255;
+// Nodes that a link remembers and status tells: beyond, a block that names more is refused.
+inline constexpr std::size_t link_nodes_max = 1024;
+inline constexpr std::size_t link_nodes_size_max = 32U << 10U;  // bytes of their names: a status reply has 128 KiB
 inline constexpr std::uint64_t link_key_size_max = 4U << 20U;   // bytes of one key
 inline constexpr std::uint64_t link_block_size_min = 64U << 10U;
 inline constexpr std::uint64_t link_block_size_max = 64U << 20U;  // of a block that a peer may send
@@ -45,19 +48,30 @@ inline constexpr std::uint64_t link_round_size_max = link_block_size_max + (8U <
 inline constexpr std::size_t link_rounds_max = 3;     // under way per direction
 inline constexpr std::size_t link_batches_max = 4;    // offers without an answer, per direction
 inline constexpr std::size_t link_batches_per_round_max = 8192;
+inline constexpr std::uint64_t link_batch_size_max = 4U << 20U;  // keys of one offer that this end makes
 inline constexpr std::size_t link_strangers_max = 16;  // connections that have not authenticated themselves
 inline constexpr unsigned link_offer_burst = 8;        // fresh hello slots for strangers in a row, then one at a time
 inline constexpr std::size_t link_records_max = 4096;  // blocks whose paths are remembered, per link
 
 // Times, milliseconds
 inline constexpr std::uint32_t link_hello_timeout_ms = 5'000;
-inline constexpr std::uint32_t link_offer_interval_ms = 5'000;   // between fresh hello slots once the burst is used up
-inline constexpr std::uint32_t link_state_interval_ms = 10'000;  // at least so often each end says how it is
-inline constexpr std::uint32_t link_silence_max_ms = 30'000;     // then the connection is dead
+// Between fresh hello slots once the burst is used up; doubles with each until a greeting verifies.
+inline constexpr std::uint32_t link_offer_interval_ms = 5'000;
+inline constexpr std::uint32_t link_offer_interval_max_ms = 600'000;
+inline constexpr std::uint32_t link_state_interval_ms = 10'000;  // at least so often each end says how it is ...
+inline constexpr std::uint32_t link_state_stretch_few = 12;      // ... or so much more rarely when work slots are few
+inline constexpr std::uint32_t link_state_stretch_last = 60;     // ... or nearly gone
+// Then the connection is dead. Three times the longest interval: a peer that is gone is TCP's business, which asks
+// every few seconds (fs/channel/stream.cc) and takes no control pad for it.
+inline constexpr std::uint32_t link_silence_max_ms = 3 * link_state_stretch_last * link_state_interval_ms;
 inline constexpr std::uint32_t link_answer_timeout_ms = 30'000;  // for an offer's or a block's answer
 inline constexpr std::uint32_t link_kme_timeout_ms = 20'000;     // one call of the key delivery service
 inline constexpr std::uint32_t link_backoff_min_ms = 200;
 inline constexpr std::uint32_t link_backoff_max_ms = 10'000;
+// Between sessions that brought no block: each costs a hello slot, of which blocks alone bring more.
+inline constexpr std::uint32_t link_session_backoff_max_ms = 300'000;
+inline constexpr std::uint32_t link_session_good_ms = 600'000;   // a session that lasted so long did well without any
+inline constexpr std::uint32_t link_retry_max_ms = 30'000;       // after refused blocks and lost keys
 
 /// Names the control pad that both ends have from one enrolment.
 using control_id = uuid_of<struct control_tag>;

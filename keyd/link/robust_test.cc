@@ -225,6 +225,10 @@ TEST_F(robust_test, random_events_for_ever) {
     b.kme->wrong = {};
     cut_all();
     if (a.service->store().state().hello_count() < 8 || b.service->store().state().hello_count() < 8) enrol();
+    for (auto* s : {&a, &b}) {  // all is used up: a stock between the watermarks would not be filled
+        s->pool.used = 0;
+        s->pool.used = s->pool.level({s->options.own, s->options.peer}).available;
+    }
     ASSERT_TRUE(run_until_full());
     check();
 }

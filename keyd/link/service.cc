@@ -50,15 +50,21 @@ void link_service::spawn(awaitable<void> work) {
     });
 }
 
-awaitable<void> link_service::stop() {
-    const auto self = shared_from_this();
+void link_service::begin_stop() {
     stopping_ = true;
     stop_wanted_.set();
+    kme_->cancel();
     if (session_) session_->close();
+}
+
+awaitable<bool> link_service::stop(deadline until) {
+    const auto self = shared_from_this();
+    begin_stop();
     while (running_ != 0) {
         ended_.reset();
-        co_await ended_.wait();
+        if (!co_await ended_.wait(until)) break;
     }
+    co_return running_ == 0;
 }
 
 void link_service::report(const error& e) {
@@ -76,16 +82,22 @@ pad_ends link_service::ends() const {
 
 awaitable<void> link_service::call_loop() {
     while (!stopping_) {
+        const auto begun = steady_clock::now();
+        const auto before = blocks_joined();
         auto session = co_await greet();
         if (session) {
-            backoff_ms_ = options_.backoff_min_ms;
             co_await serve(*session);
         } else {
             ++count_.sessions_failed;
             report(session.error());
         }
+        // A greeting alone is no success: it costs a hello slot, and a block is what brings others.
+        const bool good = session && (blocks_joined() != before ||
+                                      steady_clock::now() - begun > std::chrono::milliseconds(link_session_good_ms));
+        if (good) backoff_ms_ = options_.backoff_min_ms;
         if (!stopping_) co_await pause(backoff_ms_);
-        if (!session) backoff_ms_ = std::min(backoff_ms_ * 2, std::max(link_backoff_max_ms, options_.backoff_min_ms));
+        const std::uint32_t most = session ? link_session_backoff_max_ms : link_backoff_max_ms;
+        if (!good) backoff_ms_ = std::min(backoff_ms_ * 2, std::max(most, options_.backoff_min_ms));
     }
 }
 
@@ -106,7 +118,11 @@ awaitable<void> link_service::adopt(std::shared_ptr<link_pipe> pipe, link_sessio
     if (stopping_) co_return pipe->close();
     const auto enrolled = store_.take_enrolment();
     if (!enrolled) report(enrolled.error());
-    if (enrolled && *enrolled) offers_.forget();
+    if (enrolled && *enrolled) {
+        // A session that runs has its lanes and its rounds from the control pad that has just gone.
+        offers_.forget();
+        if (!co_await end_session()) co_return pipe->close();
+    }
     auto session = co_await link_session::answer(pipe, store_, offers_, std::move(from), ends());
     if (!session) {
         ++count_.greetings_refused;
@@ -116,17 +132,23 @@ awaitable<void> link_service::adopt(std::shared_ptr<link_pipe> pipe, link_sessio
         co_return;
     }
     session_ptr fresh = std::move(*session);
-    if (session_) session_->close();
-    while (session_ && !stopping_) {
-        ended_.reset();
-        co_await ended_.wait(deadline_in_ms(options_.pause_ms));
-    }
-    if (!stopping_) spawn(serve(fresh));
+    if (co_await end_session()) spawn(serve(fresh));
     else fresh->close();
 }
 
+/// False: it does not end in time, or the service does.
+awaitable<bool> link_service::end_session() {
+    if (session_) session_->close();
+    const auto until = deadline_in_ms(link_hello_timeout_ms);
+    while (session_ && !stopping_ && steady_clock::now() < until) {
+        ended_.reset();
+        co_await ended_.wait(deadline_in_ms(options_.pause_ms));
+    }
+    co_return session_ == nullptr && !stopping_;
+}
+
 awaitable<void> link_service::serve(session_ptr session) {
-    WARIFU_ASSERT(session_ == nullptr);
+    if (session_) co_return session->close();  // another call was answered at the same moment
     session_ = session;
     ++count_.sessions;
     last_error_.clear();
@@ -148,7 +170,7 @@ awaitable<void> link_service::serve(session_ptr session) {
     session->close();
     for (const auto& [number, round] : master_rounds_) {
         round->changed.set();
-        round->outcome.set(refused{number, refusal::other, 0});
+        round->outcome.set(fail(errc::unreachable, "a block was lost with its session"));
     }
     master_rounds_.clear();
     peer_rounds_.clear();
@@ -160,8 +182,17 @@ awaitable<void> link_service::serve(session_ptr session) {
     ended_.set();
 }
 
+/// With the key gone, or the fibre, nothing brings control pad and every message still takes some: what is left is
+/// stretched to last for days.
+std::uint32_t link_service::state_interval_ms() const {
+    const std::size_t work = store_.state().work_count();
+    if (work > control_work_slots_target / 2) return options_.state_interval_ms;
+    return options_.state_interval_ms *
+           (work > control_work_slots_target / 8 ? link_state_stretch_few : link_state_stretch_last);
+}
+
 awaitable<void> link_service::tell_state(session_ptr session) {
-    deadline due{};
+    std::optional<deadline> told;
     state last;
     while (session->is_open() && !stopping_) {
         const auto now = steady_clock::now();
@@ -178,12 +209,14 @@ awaitable<void> link_service::tell_state(session_ptr session) {
         }
         const bool changed = (mine.weight == 0) != (last.weight == 0) || mine.weight > last.weight + last.weight / 2 ||
                              mine.weight < last.weight / 2;
-        if (now >= due || changed || tell_now_) {
+        const auto interval = state_interval_ms();
+        const bool due = !told || now - *told >= std::chrono::milliseconds(interval);
+        if (due || (changed && interval == options_.state_interval_ms) || tell_now_) {
             tell_now_ = false;
             const auto sent = co_await session->send(mine, deadline_in_ms(options_.answer_timeout_ms));
             if (!sent) co_return report(sent.error());
             last = mine;
-            due = now + std::chrono::milliseconds(link_state_interval_ms);
+            told = now;
         }
         for (int i = 0; i < 10 && session->is_open() && !stopping_ && !tell_now_; ++i)
             co_await pause(options_.pause_ms);
@@ -191,18 +224,14 @@ awaitable<void> link_service::tell_state(session_ptr session) {
 }
 
 result<void> link_service::dispatch(const session_ptr& session, link_session::received in) {
-    const auto outcome = [&](std::uint32_t number) -> result<void> {
-        const auto found = master_rounds_.find(number);
-        if (found == master_rounds_.end()) return {};  // given up meanwhile
-        found->second->stored_key = in.key;
-        found->second->outcome.set(in.message);
-        return {};
-    };
     if (const auto* m = std::get_if<offer>(&in.message)) return on_offer(session, *m);
     if (const auto* m = std::get_if<have>(&in.message)) return on_have(*m);
     if (const auto* m = std::get_if<block>(&in.message)) return on_block(session, *m, in.key);
-    if (const auto* m = std::get_if<stored>(&in.message)) return outcome(m->round);
-    if (const auto* m = std::get_if<refused>(&in.message)) return outcome(m->round);
+    if (const auto* m = std::get_if<stored>(&in.message)) return on_stored(session, *m, in.key);
+    if (const auto* m = std::get_if<refused>(&in.message)) {
+        on_refused(*m);
+        return {};
+    }
     if (const auto* m = std::get_if<abandon>(&in.message)) {
         peer_rounds_.erase(m->round);
         return {};

@@ -44,6 +44,7 @@ struct link_options {
     std::uint32_t kme_timeout_ms = link_kme_timeout_ms;
     std::uint32_t backoff_min_ms = link_backoff_min_ms;
     std::uint32_t offer_interval_ms = link_offer_interval_ms;
+    std::uint32_t state_interval_ms = link_state_interval_ms;
     std::uint32_t pause_ms = 100;  // between looks at the stock, and after a service that ran short
 };
 
@@ -56,7 +57,7 @@ struct link_counters {
     std::uint64_t keys_out = 0, keys_in = 0;      // that both ends had
     std::uint64_t keys_lost = 0;                  // that one end lacked: skipped by both
     std::uint64_t blocks_different = 0;           // dropped: the ends' bytes differ (wrong keys)
-    std::uint64_t blocks_refused = 0;             // dropped for other reasons
+    std::uint64_t blocks_refused = 0;             // dropped for other reasons; not those lost with their session
     std::uint64_t kme_errors = 0;
     std::uint64_t kme_short = 0;                  // "not enough key"
     std::uint64_t protocol_errors = 0;            // of an authenticated peer
@@ -68,8 +69,10 @@ class link_service : public std::enable_shared_from_this<link_service> {
     /// The control pad need not be there yet: an enrolment may come later. Errors: damaged files, by name.
     static result<std::shared_ptr<link_service>> start(asio::any_io_executor core, link_options options,
                                                        std::shared_ptr<key_delivery> kme, link_host& host);
-    /// Ends all coroutines. Call once, before the host goes.
-    awaitable<void> stop();
+    /// Begins to end all coroutines, and the calls of the key delivery service.
+    void begin_stop();
+    /// Begins it if it has not begun. False: some have not ended by `until`. The host must outlive them.
+    awaitable<bool> stop(deadline until = deadline::max());
 
     /// A stranger that calls this link; silent when it is refused. REQUIRES: this end is the listener.
     awaitable<void> adopt(std::shared_ptr<link_pipe> pipe, link_session::received_call from);
@@ -91,17 +94,27 @@ class link_service : public std::enable_shared_from_this<link_service> {
         std::vector<delivered_key> keys;
         bool answered = false;
     };
+    /// What a round's keys make.
+    struct assembled {
+        buffer control;
+        slice pad;
+        std::vector<bytes_view> pieces() const { return {control.view(), pad.view()}; }
+    };
     struct master_round {
         explicit master_round(asio::any_io_executor executor) : changed(executor), outcome(executor) {}
         std::uint32_t number = 0;
+        deadline begun = steady_clock::now();
+        std::uint64_t wanted = 0;   // bytes
         std::map<std::uint32_t, batch_state> batches;
-        std::size_t open = 0;      // batches without an answer
+        std::size_t open = 0;       // batches without an answer
+        std::uint64_t sent = 0;     // bytes ever offered
         std::uint64_t offered = 0;  // bytes under way
         std::uint64_t common = 0;   // bytes that both ends have
         std::vector<std::string> path;
         event changed;
-        promised<link_protocol::message> outcome;  // stored or refused
-        digest_key stored_key;
+        std::optional<link_protocol::block> proposal;
+        assembled made;
+        promised<result<void>> outcome;  // whether the peer stored the block
     };
     using round_ptr = std::shared_ptr<master_round>;
     struct peer_round {
@@ -109,12 +122,6 @@ class link_service : public std::enable_shared_from_this<link_service> {
         std::size_t open = 0;
         std::uint64_t bytes = 0;
         std::vector<std::string> path;
-    };
-    /// What a round's keys make.
-    struct assembled {
-        buffer control;
-        slice pad;
-        std::vector<bytes_view> pieces() const { return {control.view(), pad.view()}; }
     };
 
     link_service(asio::any_io_executor core, link_options options, std::shared_ptr<key_delivery> kme, link_host& host);
@@ -134,18 +141,26 @@ class link_service : public std::enable_shared_from_this<link_service> {
     void on_state(const link_protocol::state& m);
     result<void> dispatch(const session_ptr& session, link_session::received in);
     awaitable<void> pause(std::uint32_t ms);
+    awaitable<bool> end_session();
+    std::uint32_t state_interval_ms() const;
+    std::uint64_t blocks_joined() const { return count_.blocks_out + count_.blocks_in; }
 
     // Outbound (service_master.cc)
     awaitable<void> master_loop(session_ptr session);
     task<> make_block(session_ptr session);
-    task<> collect(session_ptr session, round_ptr round, std::uint64_t wanted);
-    task<> offer_batch(session_ptr session, round_ptr round, std::uint64_t wanted);
+    task<> collect(session_ptr session, round_ptr round);
+    task<> offer_batch(session_ptr session, round_ptr round);
+    task<batch_state> gather(session_ptr session, round_ptr round);
     task<> propose(session_ptr session, round_ptr round);
-    awaitable<void> finish(session_ptr session, round_ptr round, link_protocol::block proposal, assembled made);
-    task<> conclude(round_ptr round, const link_protocol::block& proposal, const assembled& made,
-                    std::optional<link_protocol::message> outcome);
+    awaitable<void> finish(session_ptr session, round_ptr round);
+    task<> join_made(round_ptr round);
     result<void> on_have(const link_protocol::have& m);
+    result<void> on_stored(const session_ptr& session, const link_protocol::stored& m, const digest_key& key);
+    void on_refused(const link_protocol::refused& m);
     bool is_due();
+    bool is_late(const master_round& round, std::uint64_t bytes) const;
+    void hold_back();
+    std::uint64_t block_size() const;
     task<std::uint64_t> key_size();
 
     // Inbound (service_peer.cc)
@@ -175,6 +190,8 @@ class link_service : public std::enable_shared_from_this<link_service> {
     std::uint64_t next_offset_ = 0;
     std::array<std::uint64_t, slot_shelf_count> next_slot_{};
     std::size_t finishing_ = 0;
+    deadline retry_after_{};      // no key is asked for before
+    std::uint32_t retry_ms_ = 0;  // doubles with each refused block or offer that met nothing
     async_mutex storing_;  // inbound blocks are stored one after the other
     std::optional<delivery_status> kme_status_;
     deadline kme_status_at_{};

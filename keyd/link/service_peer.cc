@@ -28,7 +28,7 @@ result<void> link_service::on_offer(const session_ptr& session, const offer& m) 
 /// Keys that do not come, for whatever reason, are lost: the master skips them as well.
 awaitable<void> link_service::fetch(session_ptr session, offer m) {
     auto keys = co_await kme_->dec_keys(m.ids, deadline_in_ms(options_.kme_timeout_ms));
-    if (!keys) {
+    if (!keys && !stopping_) {
         ++count_.kme_errors;
         report(keys.error());
     }
@@ -98,6 +98,7 @@ awaitable<void> link_service::take_block(session_ptr session, block m, digest_ke
         stored yes;
         yes.round = m.round;
         sent = co_await session->send(yes, made.pieces(), until);
+        if (sent) session->share_slots_of(other_end(end()));
     }
     if (!sent && !stopping_) report(sent.error());
 }
@@ -121,8 +122,8 @@ task<std::optional<refused>> link_service::try_block(block m, const digest_key& 
         no.why = refusal::offset;
         co_return no;
     }
-    CO_TRY_VOID(paths_.add(path_records::record{header.id, header.stream, header.range, m.path}));
-    const auto joined = co_await host_.join(header, made.pad);
+    auto joined = paths_.add(path_records::record{header.id, header.stream, header.range, m.path});
+    if (joined) joined = co_await host_.join(header, made.pad);
     if (!joined) {
         ++count_.blocks_refused;
         report(joined.error());

@@ -135,6 +135,114 @@ TEST_F(link_test, a_trickle_of_key_still_makes_blocks) {
     check();
 }
 
+TEST_F(link_test, without_work_slots_slow_key_still_refills_the_control_pad) {
+    quantum->key_size = 512;
+    for (auto* s : {&a, &b}) {
+        s->kme->at_once = 1;
+        s->options.stock_target = 50'000;
+        s->options.key_size = 512;
+    }
+    start();
+    leave_work_slots(0);
+    ASSERT_TRUE(run_until([&] {
+        return full(a) && full(b) && a.service->store().state().work_count() > control_work_slots_target / 2;
+    }));
+    EXPECT_EQ(a.service->counters().sessions, 1U) << "more than a hundred keys a block, and no hello slot for them";
+    check();
+}
+
+TEST_F(link_test, an_end_without_control_pad_gives_up_at_once_and_saves_hello_slots) {
+    a.kme->enc_error = b.kme->enc_error = errc::unreachable;
+    for (auto* s : {&a, &b}) {
+        s->options.backoff_min_ms = 50;
+        s->options.state_interval_ms = 0;
+    }
+    start();
+    leave_work_slots(0);
+    a.options.answer_timeout_ms = b.options.answer_timeout_ms = 60'000;
+    ASSERT_TRUE(run_until([&] { return a.service->counters().sessions >= 3; })) << "nobody waits for slots";
+    const auto sessions = a.service->counters().sessions;
+    run_for(std::chrono::milliseconds(200));
+    EXPECT_LE(a.service->counters().sessions, sessions + 1) << "the pause doubles while no block comes";
+    check();
+}
+
+TEST_F(link_test, an_outage_of_the_service_leaves_the_control_pad_alone) {
+    a.kme->enc_error = b.kme->enc_error = errc::unreachable;
+    for (auto* s : {&a, &b}) s->options.state_interval_ms = 40;
+    start();
+    leave_work_slots(control_work_slots_target / 2);
+    run_for(std::chrono::milliseconds(1500));
+    EXPECT_GT(a.service->counters().kme_errors, 50U);
+    EXPECT_EQ(a.service->counters().sessions, 1U);
+    EXPECT_GE(a.service->store().state().work_count(), control_work_slots_target / 2 - 1)
+        << "a round that offered nothing is not given up, and states become rare";
+}
+
+TEST_F(link_test, refused_blocks_and_lost_keys_are_tried_again_with_growing_pauses) {
+    b.pool.refuse = errc::no_space;
+    for (auto* s : {&a, &b}) s->options.backoff_min_ms = 50;
+    start();
+    ASSERT_TRUE(run_until([&] { return a.service->counters().blocks_refused > 0; }));
+    run_for(std::chrono::milliseconds(500));
+    EXPECT_GT(a.service->counters().blocks_refused, 1U);
+    EXPECT_LE(a.service->counters().blocks_refused, 6U) << "after 50, 100, 200, 400 ms, two at once";
+    b.kme->dec_error = errc::denied;
+    b.pool.refuse.reset();
+    const auto calls = a.kme->calls;
+    run_for(std::chrono::milliseconds(500));
+    EXPECT_LE(a.kme->calls, calls + 8);
+    b.kme->dec_error.reset();
+    ASSERT_TRUE(run_until_full());
+    check();
+}
+
+TEST_F(link_test, a_stop_does_not_wait_for_the_key_delivery_service) {
+    a.kme->hangs = true;
+    start();
+    ASSERT_TRUE(run_until([&] { return a.kme->calls != 0; }));
+    const auto begun = steady_clock::now();
+    stop(a);
+    EXPECT_LT(steady_clock::now() - begun, std::chrono::seconds(2));
+}
+
+TEST_F(link_test, a_new_enrolment_ends_the_session_that_runs_on_the_old_one) {
+    start();
+    ASSERT_TRUE(run_until_full());
+    enrol();
+    asio::co_spawn(core, [this]() -> awaitable<void> {  // anybody's call makes the listener look
+        auto pipe = co_await connect();
+        link_protocol::call m;
+        m.from = "a";
+        m.to = "b";
+        const auto raw = encode(m);
+        const byte_vector sized = writer().put_be(static_cast<std::uint32_t>(raw.size())).put_bytes(raw).take();
+        (void)co_await (*pipe)->write_all(sized);
+        co_await sleep_for(std::chrono::milliseconds(50));
+    }, asio::detached);
+    ASSERT_TRUE(run_until([&] { return a.service->counters().sessions == 2 && b.service->counters().sessions == 2; }));
+    EXPECT_EQ(b.service->store().state().id, a.service->store().state().id);
+    for (auto* s : {&a, &b}) s->pool.used += 300'000;
+    ASSERT_TRUE(run_until_full());
+    EXPECT_EQ(a.service->counters().protocol_errors + b.service->counters().protocol_errors, 0U);
+    check();
+}
+
+TEST_F(link_test, a_peer_cannot_name_nodes_without_end) {
+    a.options.stock_target = 30U << 20U;
+    a.options.block_size_max = 64U << 10U;
+    std::uint64_t named = 0;
+    start();
+    a.kme->path = {"\xff\xfe"};
+    ASSERT_TRUE(run_until([&] {
+        if (named < 2000) a.kme->path = {"node-" + std::to_string(++named), "caf\xc3"};
+        return b.service->counters().blocks_refused != 0 || named > 1990;
+    }));
+    EXPECT_LE(b.service->paths().nodes().size(), link_nodes_max);
+    EXPECT_TRUE(b.service->paths().nodes().contains("caf%C3"));
+    EXPECT_NO_THROW((void)b.service->status().dump());
+}
+
 TEST_F(link_test, relays_are_recorded_at_both_ends) {
     a.kme->path = {"relay-2", "relay-1"};
     start();

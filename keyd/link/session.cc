@@ -62,30 +62,36 @@ result<std::shared_ptr<hello_offers::offered>> hello_offers::pick(control_store&
     const auto has = [&](std::uint64_t slot) {
         return std::ranges::any_of(unspent, [&](const slot_run& r) { return r.begin <= slot && slot < r.end; });
     };
-    if (current_ && has(current_->number)) return current_;
+    std::erase_if(open_, [](const auto& o) { return o->used || o->failures >= verification_failures_max; });
+    // One that is spent already comes first, so that the ration does not keep out a caller that has it.
+    const auto known = std::ranges::find_if(open_, [&](const auto& o) { return has(o->number); });
+    if (known != open_.end()) return *known;
     const auto slot = store.state().choose_hello(unspent);
     if (!slot) return fail(errc::not_found, "both ends have no unspent hello slot in common");
-    if (tokens_ == 0 && now - refilled_ >= interval_) tokens_ = 1;
+    if (tokens_ == 0 && now - refilled_ >= wait_) {
+        tokens_ = 1;
+        wait_ = std::min(2 * wait_, std::chrono::milliseconds(link_offer_interval_max_ms));
+    }
     if (tokens_ == 0) return fail(errc::busy, "too many greetings that came to nothing");
     --tokens_;
     refilled_ = now;
-    current_.reset();
     TRY(auto secret, store.spend(*slot));
-    current_ = std::make_shared<offered>();
-    current_->number = *slot;
-    current_->slot = secret;
-    return current_;
+    const auto fresh = std::make_shared<offered>();
+    fresh->number = *slot;
+    fresh->slot = secret;
+    if (open_.size() >= link_offer_burst) open_.pop_front();
+    open_.push_back(fresh);
+    return fresh;
 }
 
 result<void> hello_offers::claim_for(offered& o, const slot_proof& proof) {
     if (o.used || o.failures >= verification_failures_max)
         return fail(errc::denied, "the hello slot was used meanwhile");
     if (!equal_constant_time(proof, o.slot.proof(link_end::caller))) {
-        if (++o.failures >= verification_failures_max && current_.get() == &o) current_.reset();
+        ++o.failures;
         return fail(errc::bad_tag, "a greeting does not prove itself");
     }
     o.used = true;
-    if (current_.get() == &o) current_.reset();
     return {};
 }
 
@@ -94,6 +100,11 @@ link_session::link_session(asio::any_io_executor executor, std::shared_ptr<link_
     : executor_(executor), pipe_(std::move(pipe)), store_(store), writing_(executor), slot_changed_(executor) {
     const auto shared = std::make_shared<const control_slot>(slot);
     sending_ = receiving_ = lane{shared, number, 1};  // the greeting took the first mask of each half
+}
+
+void link_session::share_slots_of(link_end master) {
+    const auto shelf = static_cast<std::size_t>(shelf_for(master, false));
+    shared_[shelf] = store_.state().next[shelf];
 }
 
 task<byte_vector> link_session::read_sized(link_pipe& pipe, std::size_t size_max) {
@@ -147,6 +158,7 @@ task<std::unique_ptr<link_session>> link_session::call(std::shared_ptr<link_pipe
 
     const facts told = own_facts(store.state(), own);
     CO_TRY_VOID(store.join(told, session->peer_));
+    session->shared_ = store.state().next;
     const byte_vector told_raw = encode(told);
     const std::vector<bytes_view> mine{call_raw, offer_raw, confirm_raw, body, told_raw};
     const byte_vector fifth = with_tag(told_raw, greeting_tag(slot, link_end::caller, mine));
@@ -230,17 +242,18 @@ task<bool> link_session::try_send(const message& m, const std::vector<bytes_view
     const bool room = has_masks(masks);
     if (room) CO_TRY_VOID(co_await write_sealed(m, content));
     const bool worn = !room || std::max(sending_.masks_used, receiving_.masks_used) >= masks_before_switch;
-    if (worn && end() == link_end::caller && !switching_) {
-        const bool any = store_.state().lowest_work().has_value();
-        if (!any && !room) co_return fail(errc::no_key, "the control pad is used up");
-        if (any) CO_TRY_VOID(co_await ask_for_slot());
-    }
+    if (!worn || switching_) co_return room;
+    // The caller asks for slots; a listener that has none cannot be asked.
+    const bool any = end() == link_end::caller ? store_.state().lowest_work(shared_).has_value()
+                                               : store_.state().work_count() != 0;
+    if (!any && !room) co_return fail(errc::no_key, "the control pad is used up");
+    if (any && end() == link_end::caller) CO_TRY_VOID(co_await ask_for_slot());
     co_return room;
 }
 
 /// REQUIRES: writing_ is held, there is a work slot, none is asked for yet.
 task<> link_session::ask_for_slot() {
-    const auto number = store_.state().lowest_work();
+    const auto number = store_.state().lowest_work(shared_);
     WARIFU_ASSERT(number && !switching_);
     CO_TRY(const auto slot, store_.spend(*number));
     switching_ = true;

@@ -16,6 +16,7 @@
 //
 // Every message is verified before anything of it is used; the first that does not verify ends the session.
 
+#include <deque>
 #include <functional>
 
 #include "fs/async/wait.h"
@@ -41,9 +42,10 @@ struct digest_key {
 /// Poly1305 of the pieces one after the other.
 mac_tag content_digest(const digest_key& key, const std::vector<bytes_view>& pieces);
 
-/// The listener's side of greetings: which slot is on offer. One offer serves all strangers until one of them shows
+/// The listener's side of greetings: which slots are on offer. An offer serves all strangers until one of them shows
 /// the slot's proof or verification_failures_max have failed, and fresh offers are rationed, so that strangers cannot
-/// use up the control pad.
+/// use up the control pad: link_offer_burst in a row, then one at a time, the wait before it doubling while nothing
+/// verifies.
 class hello_offers {
   public:
     struct offered {
@@ -52,20 +54,24 @@ class hello_offers {
         unsigned failures = 0;
         bool used = false;
     };
-    explicit hello_offers(std::uint32_t interval_ms) : interval_(interval_ms) {}
+    explicit hello_offers(std::uint32_t interval_ms) : interval_(interval_ms), wait_(interval_ms) {}
     /// not_found: no hello slot that both have; busy: the ration of fresh offers is spent.
     result<std::shared_ptr<offered>> pick(control_store& store, const std::vector<slot_run>& unspent, deadline now);
     /// Takes the offer for one caller that shows its proof. bad_tag: the proof is wrong; denied: somebody was first.
     result<void> claim_for(offered& o, const slot_proof& proof);
     /// The caller's facts verified: fresh offers are free again.
-    void verified() { tokens_ = link_offer_burst; }
-    void forget() { current_.reset(); }
+    void verified() {
+        tokens_ = link_offer_burst;
+        wait_ = interval_;
+    }
+    void forget() { open_.clear(); }
 
   private:
-    std::shared_ptr<offered> current_;
+    std::deque<std::shared_ptr<offered>> open_;  // that nobody has proved yet, oldest first
     unsigned tokens_ = link_offer_burst;
     deadline refilled_{};
-    std::chrono::milliseconds interval_;  // between fresh offers once the burst is used up
+    std::chrono::milliseconds interval_;  // between fresh offers once the burst is used up, at first
+    std::chrono::milliseconds wait_;      // now
 };
 
 struct link_session_counters {
@@ -97,13 +103,16 @@ class link_session {
     ~link_session() { close(); }
 
     const link_protocol::facts& peer_facts() const { return peer_; }
-    /// Seals and sends; `content` are the pieces that a digest is made of. Waits for control pad until `until`
-    /// (no_key). Any error ends the session.
+    /// Seals and sends; `content` are the pieces that a digest is made of. Waits for control pad until `until` if there
+    /// is some to wait for (no_key). Any error ends the session.
     task<> send(link_protocol::message m, std::vector<bytes_view> content, deadline until);
     task<> send(link_protocol::message m, deadline until) { return send(std::move(m), {}, until); }
     /// The next message that is not about control slots. bad_tag, bad_format: the session is closed. One caller at a
     /// time. Between messages at most link_silence_max_ms may pass.
     task<received> receive();
+    /// The other end is known to have what `master` brought so far: such slots may be asked for. (It is known of a slot
+    /// that this end stores first only once `stored` has been sent: another message that needs a slot may overtake it.)
+    void share_slots_of(link_end master);
     void close();
     bool is_open() const { return open_; }
     const link_session_counters& counters() const { return count_; }
@@ -137,6 +146,7 @@ class link_session {
     std::shared_ptr<const control_slot> next_;  // spent at both ends or about to be; not in use in both directions yet
     std::uint64_t next_number_ = 0;
     bool switching_ = false;  // caller: next_slot is on its way
+    std::array<std::uint64_t, slot_shelf_count> shared_{};  // slots below these are at both ends if they are here
     async_mutex writing_;
     event slot_changed_;
     bool open_ = true;

@@ -32,6 +32,8 @@ class fake_delivery final : public key_delivery {
     std::function<bool(std::uint64_t)> wrong;  // dec: the n-th key has other bytes
     std::function<bool(std::uint64_t)> cut;    // dec: the n-th key is shorter
     std::optional<errc> enc_error, dec_error, status_error;
+    bool hangs = false;                     // enc: no answer until it is cancelled
+    std::size_t at_once = ~std::size_t{0};  // enc: keys of one answer
     std::vector<std::string> path;
     std::uint64_t enc_count = 0, dec_count = 0, calls = 0;
 
@@ -45,12 +47,14 @@ class fake_delivery final : public key_delivery {
         s.keys_per_request_max = 128;
         co_return s;
     }
+    void cancel() override { hangs = false; }
     task<std::vector<delivered_key>> enc_keys(std::size_t count, std::size_t size, deadline) override {
         ++calls;
+        while (hangs) co_await sleep_for(std::chrono::milliseconds(1));
         co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
         if (enc_error) co_return fail(*enc_error, "enc_keys");
         std::vector<delivered_key> out;
-        for (std::size_t i = 0; i < count && link_->budget >= size; ++i) {
+        for (std::size_t i = 0; i < std::min(count, at_once) && link_->budget >= size; ++i) {
             link_->budget -= size;
             byte_vector bytes(size);
             fill_kernel_random(bytes);
@@ -333,10 +337,19 @@ struct link_world {
         start(b);
         start(a);
     }
+    /// Both ends have so many work slots left. Before anything has run.
+    void leave_work_slots(std::size_t count) {
+        for (auto* s : {&a, &b}) {
+            auto& store = s->service->store_for_tests();
+            ASSERT_TRUE(store.take_enrolment());
+            while (store.state().work_count() > count)
+                ASSERT_TRUE(store.spend(*store.state().lowest_work(store.state().next)));
+        }
+    }
     void stop(site& s) {
         if (!s.service) return;
         bool done = false;
-        asio::co_spawn(core, s.service->stop(), [&done](std::exception_ptr) { done = true; });
+        asio::co_spawn(core, s.service->stop(), [&done](std::exception_ptr, bool) { done = true; });
         EXPECT_TRUE(run_until([&] { return done; }));
         s.service.reset();
     }

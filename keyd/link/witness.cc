@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fcntl.h>
-#include <filesystem>
 
 #include "fs/base/codec.h"
 #include "fs/base/crc32c.h"
@@ -24,17 +23,6 @@ result<std::vector<witnessed_ledger>> read_file(const std::string& path) {
     byte_vector bytes(std::min<std::uint64_t>(size, overhead + witnessed_ledgers_max * entry_size + 1));
     TRY_VOID(read_at(fd->get(), 0, bytes, path));
     return decode_witness(bytes);
-}
-
-result<void> replace_file(const std::string& path, bytes_view bytes) {
-    const std::string temporary = path + ".tmp";
-    {
-        TRY(const unique_fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
-        TRY_VOID(write_at(fd.get(), 0, bytes, temporary));
-        TRY_VOID(sync_data(fd.get(), temporary));
-    }
-    TRY_VOID(rename_file(temporary, path));
-    return sync_directory(std::filesystem::path(path).parent_path().string());
 }
 
 }  // namespace

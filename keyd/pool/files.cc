@@ -88,6 +88,24 @@ result<void> rename_file(const std::string& from, const std::string& to) {
     return {};
 }
 
+result<void> write_beside(const std::string& path, bytes_view bytes) {
+    const std::string temporary = path + ".tmp";
+    TRY(const unique_fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW));
+    TRY_VOID(write_at(fd.get(), 0, bytes, temporary));
+    return sync_data(fd.get(), temporary);
+}
+
+result<void> put_in_place(const std::string& path) {
+    TRY_VOID(rename_file(path + ".tmp", path));
+    const auto slash = path.rfind('/');
+    return sync_directory(slash == std::string::npos ? "." : path.substr(0, slash));
+}
+
+result<void> replace_file(const std::string& path, bytes_view bytes) {
+    TRY_VOID(write_beside(path, bytes));
+    return put_in_place(path);
+}
+
 result<void> remove_file(const std::string& path) {
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno("remove", path);
     return {};

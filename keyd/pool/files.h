@@ -40,6 +40,12 @@ result<void> sync_data(int fd, const std::string& path);
 result<void> sync_directory(const std::string& path);
 result<void> make_directory(const std::string& path);
 result<void> rename_file(const std::string& from, const std::string& to);
+/// Puts `bytes` in the place of what PATH held, all at once and durably: written beside, flushed, renamed, the
+/// directory flushed. In two steps for those who have something to do between them: PATH.tmp is written, and takes
+/// PATH's name.
+result<void> replace_file(const std::string& path, bytes_view bytes);
+result<void> write_beside(const std::string& path, bytes_view bytes);
+result<void> put_in_place(const std::string& path);
 /// A missing file is no error.
 result<void> remove_file(const std::string& path);
 

@@ -192,16 +192,21 @@ result<void> ledger::sync() {
 }
 
 result<void> ledger::replace(const std::vector<ledger_record>& records) {
-    if (failed_) return fail(errc::io_error, path_ + ": an earlier write failed; keyd must be restarted");
-    ++header_.generation;
-    auto written = write_new(records);
-    if (!written) failed_ = true;
-    return written;
+    return replace_beyond(0, records);
 }
 
 result<void> ledger::replace_beyond(std::uint64_t sequence, const std::vector<ledger_record>& records) {
+    if (failed_) return fail(errc::io_error, path_ + ": an earlier write failed; keyd must be restarted");
+    const auto header = header_;
+    const auto next_sequence = next_sequence_;
+    ++header_.generation;
     next_sequence_ = std::max(next_sequence_, sequence + 1);
-    return replace(records);
+    auto written = write_new(records);
+    if (written || failed_) return written;
+    header_ = header;  // the old file is as it was
+    next_sequence_ = next_sequence;
+    (void)remove_file(path_ + ".new");  // on a full disk its room is needed
+    return written;
 }
 
 result<void> ledger::write_new(const std::vector<ledger_record>& records) {
@@ -225,8 +230,10 @@ result<void> ledger::write_new(const std::vector<ledger_record>& records) {
     }
     TRY_VOID(flush());
     if (::fsync(fd.get()) != 0) return fail_errno("flush", temporary);
+    failed_ = true;  // which file the name stands for is not known until the directory has been flushed
     TRY_VOID(rename_file(temporary, path_));
     TRY_VOID(sync_directory(directory_));
+    failed_ = false;
     fd_ = std::move(fd);
     size_ = at;
     durable_ = next_sequence_;

@@ -44,14 +44,17 @@ class ledger {
     static result<struct opened_ledger> open(const std::string& directory, const std::string& site);
     ledger(ledger&&) noexcept = default;
 
-    /// Adds a record; durable after the next sync(). A failed append leaves no trace (no_space: try again later). After
-    /// a failed sync() or replace() every later call fails too: what reached the medium is then unknown, and the owner
-    /// must start again from what it reads back.
+    /// Adds a record; durable after the next sync(). A failed append leaves no trace (no_space: try again later), and
+    /// neither does a replace() that fails before its file got the ledger's name. After a failed sync() or rename every
+    /// later call fails too: what reached the medium is then unknown, and the owner must start again from what it
+    /// reads back.
     result<void> append(const ledger_record& record);
     result<void> sync();
     /// Atomically replaces all records by these, durably.
     result<void> replace(const std::vector<ledger_record>& records);
 
+    /// Nothing is taken any more.
+    bool has_failed() const { return failed_; }
     std::uint64_t size() const { return size_; }
     /// Records below this number have been flushed.
     std::uint64_t durable() const { return durable_; }

@@ -150,14 +150,16 @@ result<void> pool::record_durably(const ledger_record& event) {
     TRY_VOID(log_.sync());
     const auto applied = state_.apply(event);
     WARIFU_ASSERT(applied);
-    return compact_when_due();
+    compact_when_due();
+    return {};
 }
 
-result<void> pool::compact_when_due() {
-    if (log_.size() < std::max(options_.compact_above, 4 * compacted_size_)) return {};
-    TRY_VOID(log_.replace(state_.snapshot()));
-    compacted_size_ = log_.size();
-    return {};
+/// What asked for it has its record already: a compaction that fails (the disk is full) concerns nobody, and is tried
+/// again when the ledger has grown.
+void pool::compact_when_due() {
+    if (log_.size() < std::max({options_.compact_above, 4 * compacted_size_, compact_retry_size_})) return;
+    if (log_.replace(state_.snapshot())) compacted_size_ = log_.size();
+    else compact_retry_size_ = log_.size() + log_.size() / 4;
 }
 
 /// What was out when the last keyd ended is burnt, unless its holder may still live; files and ledger are made to
@@ -175,7 +177,8 @@ result<void> pool::recover() {
     }
     TRY_VOID(log_.sync());
     TRY_VOID(recover_strays());
-    return compact_when_due();
+    compact_when_due();
+    return {};
 }
 
 result<void> pool::recover_block(std::uint16_t stream, const block_state& block) {

@@ -108,6 +108,8 @@ class pool {
     /// slots included. (What comes in, the senders choose.) Returns the unspent bytes that are lost so. The ledger
     /// goes on behind `sequence`.
     result<std::uint64_t> renounce(std::uint64_t sequence);
+    /// The ledger goes on behind `sequence`, and nothing else changes: another peer remembers even more of it.
+    result<void> go_beyond(std::uint64_t sequence);
 
     // Hello slots, as in pad_broker.h
     result<hello_slot> take_hello_slot(const stream_name& stream);
@@ -146,10 +148,10 @@ class pool {
     enum class role : std::uint8_t { send, receive, either };
     result<void> record(const ledger_record& event);          // append and apply; durable with the next flush
     result<void> record_durably(const ledger_record& event);  // append, flush, apply
-    result<void> compact_when_due();
+    void compact_when_due();
     result<std::uint16_t> find(const stream_name& stream, role wanted) const;
     result<std::uint16_t> find_or_add(const stream_name& stream);
-    result<void> bound_stale_blocks(std::uint16_t stream, std::uint64_t current);
+    void bound_stale_blocks(std::uint16_t stream, std::uint64_t current);
     result<hello_slot> read_hello_slot(const stream_name& stream, std::uint64_t offset) const;
     result<void> check_hello_place(const stream_state& stream, std::uint64_t offset) const;
     std::string block_path(const block_id& id) const;
@@ -167,6 +169,7 @@ class pool {
     ledger log_;
     pool_state state_;
     std::uint64_t compacted_size_ = 0;
+    std::uint64_t compact_retry_size_ = 0;  // of the ledger, when a compaction that failed is tried again
     std::uint64_t opened_sequence_ = 1;
     std::uint64_t lost_bytes_ = 0;
     look_counter looks_;

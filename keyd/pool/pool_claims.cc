@@ -18,7 +18,7 @@ result<pad_range> pool::claim_send(const stream_name& name, session_id session, 
     const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + for_bulk;
     TRY(const auto range, choose_window(stream, size_min, size_want, reserve));
     TRY_VOID(record_durably(window_spent{index, range, session, use, realtime_ns()}));
-    TRY_VOID(bound_stale_blocks(index, range.offset));
+    bound_stale_blocks(index, range.offset);
     return range;
 }
 
@@ -38,7 +38,8 @@ result<void> pool::claim_receive(const stream_name& name, session_id session, pa
         return receivable;
     }
     TRY_VOID(record_durably(window_spent{*index, range, session, key_use::bulk, realtime_ns()}));
-    return bound_stale_blocks(*index, range.offset);
+    bound_stale_blocks(*index, range.offset);
+    return {};
 }
 
 result<std::vector<pad_range>> pool::claim_random(std::uint64_t size, session_id session) {
@@ -60,22 +61,22 @@ result<std::vector<pad_range>> pool::claim_random(std::uint64_t size, session_id
     for (const auto& range : ranges)
         TRY_VOID(record(window_spent{index, range, session, key_use::bulk, realtime_ns()}));
     TRY_VOID(log_.sync());
-    TRY_VOID(compact_when_due());
+    compact_when_due();
     return ranges;
 }
 
-/// Rests of old blocks that nobody came back for are burnt, so that a stream's files stay few.
-result<void> pool::bound_stale_blocks(std::uint16_t index, std::uint64_t current) {
+/// Rests of old blocks that nobody came back for are burnt, so that a stream's files stay few. What a full disk keeps
+/// from being recorded is burnt with a later claim: this one has its mark already.
+void pool::bound_stale_blocks(std::uint16_t index, std::uint64_t current) {
     const auto& stream = state_.streams()[index];
     std::size_t stale = 0;
     for (auto it = stream.free_blocks.begin(); it != stream.free_blocks.end() && *it < current; ++it) ++stale;
     for (; stale > pad_stale_block_count_max; --stale) {
         const std::uint64_t oldest = *stream.free_blocks.begin();
         for (const auto& gap : gaps_of(stream.blocks.at(oldest)))
-            TRY_VOID(record(range_burnt{index, {gap.begin, gap.size()}}));
+            if (!record(range_burnt{index, {gap.begin, gap.size()}})) return;
         touch(index, oldest);
     }
-    return {};
 }
 
 result<void> pool::release(const stream_name& name, pad_range window, std::uint64_t used_to) {
@@ -129,12 +130,21 @@ result<std::uint64_t> pool::renounce(std::uint64_t sequence) {
         if (stream.name.sender != options_.site || ever.empty()) continue;
         lost += stream.free_bytes;
         TRY_VOID(record(floor_raised{i, ever.back().end}));
-        for (const auto& [start, block] : stream.blocks) touch(i, start);
+        for (const auto& [start, block] : stream.blocks) {
+            // The floor is about data alone.
+            if (block.hello_slots_free() != 0) TRY_VOID(record(hello_spent{i, {start, block.header.hello_size}}));
+            touch(i, start);
+        }
     }
     TRY_VOID(log_.sync());
+    TRY_VOID(go_beyond(sequence));
+    return lost;
+}
+
+result<void> pool::go_beyond(std::uint64_t sequence) {
     TRY_VOID(log_.replace_beyond(sequence, state_.snapshot()));
     compacted_size_ = log_.size();
-    return lost;
+    return {};
 }
 
 result<hello_slot> pool::read_hello_slot(const stream_name& name, std::uint64_t offset) const {

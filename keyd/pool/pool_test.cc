@@ -399,6 +399,67 @@ TEST(pool, the_ledger_stays_small) {
     EXPECT_EQ(ends.a->state().streams()[0].history.size(), 400U);
 }
 
+TEST(pool, a_compaction_that_finds_no_room_is_tried_again_later) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    ends.a.reset();
+    pool_options options;
+    options.directory = ends.directory / "a";
+    options.site = "a";
+    options.control_reserve = 0;
+    options.compact_above = 8U << 10U;
+    std::filesystem::create_directory(ends.directory / "a/ledger.new");  // where the new file would be written
+    ends.a = std::move(*pool::open(options));
+    const auto claim_and_release = [&](int times) {
+        for (int i = 0; i < times; ++i) {
+            const auto window = send(*ends.a, 10, 10);
+            ASSERT_TRUE(window) << window.error().message();
+            ASSERT_TRUE(ends.a->release(ab, *window, window->end()));
+        }
+    };
+    claim_and_release(200);
+    EXPECT_FALSE(ends.a->log().has_failed());
+    EXPECT_EQ(ends.a->log().header().generation, 0U);
+    std::filesystem::remove(ends.directory / "a/ledger.new");
+    claim_and_release(200);
+    EXPECT_GE(ends.a->log().header().generation, 1U);
+    const auto used = ends.a->status()[0].totals.used;
+    ends.reopen_a();
+    EXPECT_EQ(ends.a->status()[0].totals.used, used);
+}
+
+TEST(pool, a_compaction_that_fails_at_its_rename_ends_the_ledger) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    ends.a.reset();
+    pool_options options;
+    options.directory = ends.directory / "a";
+    options.site = "a";
+    options.control_reserve = 0;
+    options.compact_above = 8U << 10U;
+    ends.a = std::move(*pool::open(options));
+    std::filesystem::remove(ends.directory / "a/ledger");
+    std::filesystem::create_directory(ends.directory / "a/ledger");  // no file can take its name
+    int good = 0;
+    while (good < 1000 && !ends.a->log().has_failed()) good += send(*ends.a, 10, 10) ? 1 : 0;
+    EXPECT_TRUE(ends.a->log().has_failed());
+    EXPECT_EQ(ends.a->state().streams()[0].open.size(), static_cast<std::size_t>(good))
+        << "the claim that met the compaction had its mark already";
+    EXPECT_EQ(send(*ends.a, 10, 10).error().code, errc::io_error);
+}
+
+TEST(pool, a_ledger_gets_behind_what_a_second_peer_remembers_and_gives_up_nothing_more) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    ASSERT_TRUE(ends.a->renounce(100));
+    ends.deliver(ab, block_size, block_size);
+    const auto fresh = ends.a->available(ab);
+    ASSERT_TRUE(ends.a->go_beyond(5000));
+    ends.reopen_a();
+    EXPECT_GT(ends.a->opened_sequence(), 5000U);
+    EXPECT_EQ(ends.a->available(ab), fresh);
+}
+
 TEST(pool, rests_of_old_blocks_are_burnt_after_a_while) {
     two_ends ends;
     const std::uint64_t size = pad_block_size_min;

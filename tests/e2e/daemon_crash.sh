@@ -5,10 +5,13 @@
 #
 #   ROUNDS=200 tests/e2e/daemon_crash.sh
 . "$(dirname "$0")/../lib.sh"
-ROUNDS=${ROUNDS:-8}
+ROUNDS=${ROUNDS:-5}
 MODEL=$(dirname "$WARIFU")/tests/posix/model_check
 [ -x "$MODEL" ] || fail "no $MODEL: ci/build dev model_check"
-STORE_SIZE=3G PAD_SIZE=1G
+printf '6.9\n%s\n' "$(uname -r)" | sort -CV || skip "Linux $(uname -r) does not send requests again: 6.9 does"
+# A daemon that lives for seconds frees nothing: what is deleted stays for 10 s.
+STORE_SIZE=4G PAD_SIZE=512M
+[ "$ROUNDS" -gt 6 ] && STORE_SIZE=12G
 up
 "$WARIFU" umount "$DIR" || fail umount
 check 'mount with -o resume' "$WARIFU" mount "$DIR" "$MNT" -o resume
