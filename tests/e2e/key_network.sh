@@ -37,7 +37,7 @@ for peer in site2 site3; do
         size: 4096, path: ["relay"]}' >>"$DIR/sites/site1/pads/links/$peer.paths"
 done
 "$WARIFU" site start "$DIR" site1 || fail 'site start'
-refuses 8 'relay has seen the key of site2 and site3' "$WARIFU" mount "$DIR"
-check 'a mount that only reads is let' "$WARIFU" mount "$DIR" -o ro
+refuses 8 'relay has seen the key of site2 and site3' "$WARIFU" mount "$DIR" "$MNT"
+check 'a mount that only reads is let' "$WARIFU" mount "$DIR" "$MNT" -o ro
 check 'and reads' same_tree "$WORK/expected" "$MNT/tree"
 pass
