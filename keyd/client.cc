@@ -206,7 +206,10 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         }
         auto got = co_await answer->take(deadline_in_ms(wait_ms) + answer_grace);
         pending_.erase(id);
-        if (!got) co_return fail(errc::unreachable, path_ + ": the key manager does not answer");
+        if (!got) {
+            expect_late(id, message.body);
+            co_return fail(errc::unreachable, path_ + ": the key manager does not answer");
+        }
         CO_TRY(auto arrived, std::move(*got));
         if (const auto* failed = std::get_if<kp::failed>(&arrived->reply.body)) {
             if (failed->code == errc::cancelled) co_return fail(errc::unreachable, path_ + ": the key manager stops");
@@ -230,12 +233,25 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         if (const auto* greeted = std::get_if<kp::greeted>(&reply.body)) strength = greeted->strength;
         if (const auto* stock = std::get_if<kp::stock>(&reply.body)) strength = stock->strength;
         const auto waiting = pending_.find(reply.id);
-        if (waiting == pending_.end()) return;  // nobody waits any more; a window that came too late is burnt by keyd
+        if (waiting == pending_.end()) return take_late(reply);
         auto arrived = std::make_shared<arrival>(arrival{std::move(reply), std::move(fd)});
         waiting->second->set(outcome(std::move(arrived)));
     }
+    /// Nobody waits for this answer any more. If it is a window after all, keyd must not take it for used.
+    void expect_late(std::uint64_t id, const kp::request_body& body) {
+        if (const auto* claim = std::get_if<kp::claim_send>(&body)) late_[id] = {claim->stream, claim->session};
+        if (const auto* claim = std::get_if<kp::claim_receive>(&body)) late_[id] = {claim->stream, claim->session};
+        if (late_.size() > late_claims_max) late_.erase(late_.begin());
+    }
+    void take_late(const kp::reply& reply) {
+        const auto asked = late_.extract(reply.id);
+        const auto* window = std::get_if<kp::window>(&reply.body);
+        if (asked.empty() || window == nullptr) return;
+        *remember(asked.mapped().first, window->range, asked.mapped().second) = true;  // abandoned soon
+    }
     void lost() {
         is_ready_ = false;
+        late_.clear();
         if (socket_) socket_->close();
         socket_.reset();
         for (auto& [id, answer] : std::exchange(pending_, {}))
@@ -247,6 +263,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
     std::shared_ptr<packet_socket> socket_;
     std::map<std::uint64_t, std::shared_ptr<promised<outcome>>> pending_;
     std::map<place, live_window> windows_;  // handed over and not released
+    std::map<std::uint64_t, std::pair<stream_name, session_id>> late_;  // claims whose time is over, by request
     std::uint64_t next_id_ = 1;
     std::uint32_t weight_;
     async_mutex connecting_;
