@@ -25,18 +25,20 @@ struct restore_arguments {
     path_fs::path config;
     path_fs::path destination;
     std::vector<std::string> paths;
-    std::string from, site;
-    bool json = false;
+    std::string from, site, rate;
+    bool resume = false, json = false;
 };
 
-result<void> check_destination(const path_fs::path& destination) {
+result<void> check_destination(const path_fs::path& destination, bool resume) {
     std::error_code ec;
     if (!path_fs::exists(destination, ec)) return {};
     if (!path_fs::is_directory(destination, ec))
         return fail(errc::not_directory, fmt::format("{}: not a directory", destination.string()));
     const bool empty = path_fs::is_empty(destination, ec);
     if (ec) return fail(errc::access_denied, fmt::format("{}: {}", destination.string(), ec.message()));
-    if (!empty) return fail(errc::not_empty, fmt::format("{}: not empty", destination.string()));
+    if (!empty && !resume)
+        return fail(errc::not_empty, fmt::format("{}: not empty (--resume goes on with a restore that was interrupted)",
+                                                 destination.string()));
     return {};
 }
 
@@ -68,6 +70,7 @@ void show_cost(const volume_config& volume, const site_config& site, const sessi
 ordered_json report_of(const tree_outcome& outcome, double seconds, const session_options& how,
                        const volume_config& volume, const volume_status& status) {
     return {{"files", outcome.done.files},
+            {"files_kept", outcome.done.kept},
             {"directories", outcome.done.directories},
             {"symlinks", outcome.done.symlinks},
             {"hard_links", outcome.done.hard_links},
@@ -89,10 +92,10 @@ result<int> finish(const tree_outcome& outcome, const ordered_json& report, cons
     } else {
         const double rate = seconds > 0 ? static_cast<double>(outcome.done.bytes) / seconds : 0;
         fmt::print(
-            "restored {} files, {} directories, {} symbolic links, {} hard links, {} special files: {} in {} ({}), "
-            "every "
-            "byte verified\n",
-            outcome.done.files, outcome.done.directories, outcome.done.symlinks, outcome.done.hard_links,
+            "restored {} files{}, {} directories, {} symbolic links, {} hard links, {} special files: {} in {} ({}), "
+            "every byte verified\n",
+            outcome.done.files, given.resume ? fmt::format(" ({} of them before)", outcome.done.kept) : "",
+            outcome.done.directories, outcome.done.symlinks, outcome.done.hard_links,
             outcome.done.special_files, size_text(outcome.done.bytes), duration_text(seconds), rate_text(rate));
     }
     if (outcome.incomplete == 0) return exit_ok;
@@ -111,8 +114,14 @@ result<int> restore_from(core_thread& core, volume_session& session, const volum
     if (ec) return fail(errc::access_denied, fmt::format("{}: {}", given.destination.string(), ec.message()));
     const auto start = steady_clock::now();
     progress bar("restore", totals.bytes);
-    TRY(const auto outcome, restore_tree(core.context(), session.get(), selection, given.destination.string(),
-                                         [&bar](std::uint64_t bytes) { bar.update(bytes); }));
+    restore_options options;
+    options.resume = given.resume;
+    if (!given.rate.empty()) {
+        TRY(options.rate_max, parse_size(given.rate));
+    }
+    options.moved = [&bar](std::uint64_t bytes) { bar.update(bytes); };
+    TRY(const auto outcome,
+        restore_tree(core.context(), session.get(), selection, given.destination.string(), options));
     bar.finish();
     const double seconds = std::chrono::duration<double>(steady_clock::now() - start).count();
     return finish(outcome, report_of(outcome, seconds, how, volume, session.get().status()), given, seconds);
@@ -128,7 +137,8 @@ result<int> restore(const restore_arguments& given) {
     if (!given.from.empty()) {
         TRY(how.from, parse_list(given.from));
     }
-    TRY_VOID(check_destination(given.destination));
+    TRY_VOID(check_destination(given.destination, given.resume));
+    if (!given.rate.empty()) TRY_VOID(parse_size(given.rate));
     TRY_VOID(harden_process());
     core_thread core;
     TRY(const auto session, core.wait_for(volume_session::open(core.context(), place.volume, site, how)));
@@ -146,7 +156,9 @@ void add_restore_command(cli& c) {
                      "  warifu restore /srv/demo /tmp/back --from site2,site3\n"
                      "  warifu restore /srv/demo /tmp/back --from site2,site3 --site site2   with site2's key\n"
                      "  warifu restore /etc/warifu/volume.json /data/back run42 run43/x.bam\n"
-                     "Every byte is verified. Exit code 6: fewer than k good sites.");
+                     "  warifu restore /etc/warifu/volume.json /data/back --resume --limit-rate 50M\n"
+                     "Every byte is verified. --resume keeps the files that an interrupted restore had completed\n"
+                     "(size and time are right) and replaces the others. Exit code 6: fewer than k good sites.");
     const auto given = std::make_shared<restore_arguments>();
     command->add_option("CONFIG", given->config, "a deployment directory or volume.json")->required();
     command->add_option("DEST", given->destination, "an empty directory; made when it is missing")->required();
@@ -154,6 +166,8 @@ void add_restore_command(cli& c) {
     command->add_option("--from", given->from, "sites to fetch from, separated by commas (default: all that answer)");
     command->add_option("--site", given->site,
                         "whose key to use: a site's name or its site.json (default: the configuration's)");
+    command->add_flag("--resume", given->resume, "go on with an interrupted restore; DEST need not be empty");
+    command->add_option("--limit-rate", given->rate, "at most so many bytes of content per second: 50M");
     command->add_flag("--json", given->json, "report as JSON");
     c.run(command, [given] { return restore(*given); });
 }

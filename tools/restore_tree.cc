@@ -1,6 +1,8 @@
 #include "tools/restore_tree.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <deque>
 #include <fcntl.h>
@@ -9,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
+#include <thread>
 #include <unistd.h>
 
 #include "fs/async/wait.h"
@@ -20,6 +23,9 @@ constexpr std::size_t list_count = 1024;
 constexpr std::size_t reads_in_flight_max = 64;
 constexpr std::size_t bytes_in_flight_max = 64U << 20U;
 constexpr std::uint64_t extent_step_size = 64U << 20U;  // of a file, looked up at once
+constexpr std::size_t unflushed_files_max = 10'000;
+constexpr std::uint64_t unflushed_bytes_max = 512U << 20U;
+constexpr std::uint32_t flush_interval_ms = 30'000;
 
 bool is_type(const inode& node, mode_t type) {
     return (node.mode & S_IFMT) == type;
@@ -46,6 +52,7 @@ struct open_file {
     open_file& operator=(const open_file&) = delete;
     ~open_file() { ::close(fd); }
     int fd;
+    std::string path;  // below the destination
     inode node;
     std::size_t outstanding = 0;
     bool all_asked = false;
@@ -121,8 +128,12 @@ class tree_meter {
 
 class tree_restorer {
   public:
-    tree_restorer(asio::io_context& core, volume& source, int root, const std::function<void(std::uint64_t)>& moved)
-        : core_(core), source_(source), root_(root), moved_(moved) {}
+    tree_restorer(asio::io_context& core, volume& source, int root, const restore_options& options)
+        : core_(core), source_(source), root_(root), options_(options) {
+        // A slow restore does not ask for what it cannot take soon.
+        if (options.rate_max != 0)
+            bytes_in_flight_ = std::clamp<std::uint64_t>(options.rate_max / 4, 1, bytes_in_flight_max);
+    }
 
     result<tree_outcome> run(const tree_selection& selection) {
         auto outcome = directory(root_inode, root_, "", selection);
@@ -134,8 +145,10 @@ class tree_restorer {
                 drop_one();
         }
         if (!outcome) return fail(std::move(outcome).error());
+        TRY_VOID(flush());
         TRY(const auto top, source_.names().get(root_inode));
         set_attributes(root_, top);
+        set_times(root_, top);
         if (::syncfs(root_) != 0) return fail_here("make files durable");
         return outcome_;
     }
@@ -156,34 +169,60 @@ class tree_restorer {
         if (node.link_count > 1) {
             const auto [first, fresh] = linked_.try_emplace(node.number, path);
             if (!fresh) {
+                TRY_VOID(make_way(parent, name));
                 if (::linkat(root_, first->second.c_str(), parent, name.c_str(), 0) != 0)
                     return fail_here("make a hard link");
                 ++outcome_.done.hard_links;
                 return {};
             }
         }
-        if (is_type(node, S_IFREG)) return regular(parent, name, node);
+        if (is_type(node, S_IFREG)) return regular(parent, path, name, node);
+        TRY_VOID(make_way(parent, name));
         if (is_type(node, S_IFLNK)) return symbolic(parent, name, node);
         return special(parent, name, node);
     }
 
+    /// What an interrupted restore left under this name goes.
+    result<void> make_way(int parent, const std::string& name) {
+        if (!options_.resume || ::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return {};
+        return fail_here("replace what an earlier restore left");
+    }
+
+    bool is_complete(int parent, const std::string& name, const inode& node) const {
+        struct stat there{};
+        if (!options_.resume || ::fstatat(parent, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) return false;
+        const auto time = times_of(node)[1];
+        return S_ISREG(there.st_mode) && static_cast<std::uint64_t>(there.st_size) == node.size &&
+               there.st_mtim.tv_sec == time.tv_sec && there.st_mtim.tv_nsec == time.tv_nsec;
+    }
+
     result<void> subdirectory(int parent, const std::string& path, const std::string& name, const inode& node,
                               const tree_selection& below) {
-        if (::mkdirat(parent, name.c_str(), 0700) != 0) return fail_here("make a directory");
+        if (::mkdirat(parent, name.c_str(), 0700) != 0 && !(options_.resume && errno == EEXIST))
+            return fail_here("make a directory");
         const int fd = ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0) return fail_here("open a directory");
         auto inside = directory(node.number, fd, path, below);
         // Content of files below may still arrive: that does not touch this directory any more.
         if (inside) set_attributes(fd, node);
+        if (inside) set_times(fd, node);
         ::close(fd);
         ++outcome_.done.directories;
         return inside;
     }
 
-    result<void> regular(int parent, const std::string& name, const inode& node) {
+    result<void> regular(int parent, const std::string& path, const std::string& name, const inode& node) {
+        if (is_complete(parent, name, node)) {
+            ++outcome_.done.files;
+            ++outcome_.done.kept;
+            kept_bytes_ += node.stored_size;
+            return {};
+        }
+        TRY_VOID(make_way(parent, name));
         const int fd = ::openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0) return fail_here("make a file");
         const auto file = std::make_shared<open_file>(fd);
+        file->path = path;
         file->node = node;
         if (::ftruncate(fd, static_cast<off_t>(node.size)) != 0) return fail_here("set a file's size");
         for (std::uint64_t at = 0; at < node.size; at += extent_step_size) {
@@ -193,8 +232,7 @@ class tree_restorer {
         }
         file->all_asked = true;
         ++outcome_.done.files;
-        finish_when_complete(*file);
-        return {};
+        return finish_when_complete(*file);
     }
 
     /// Asks for the part of an extent that lies in [from, to), waiting for earlier reads when enough are under way.
@@ -204,7 +242,7 @@ class tree_restorer {
         if (begin >= end) return {};
         const auto size = static_cast<std::uint32_t>(end - begin);
         const auto in_piece = static_cast<std::uint32_t>(run.piece_offset + (begin - run.file_offset));
-        while (!reads_.empty() && (reads_.size() >= reads_in_flight_max || in_flight_ + size > bytes_in_flight_max))
+        while (!reads_.empty() && (reads_.size() >= reads_in_flight_max || in_flight_ + size > bytes_in_flight_))
             TRY_VOID(take_one());
         pending_read read;
         read.file = file;
@@ -234,8 +272,14 @@ class tree_restorer {
             done += static_cast<std::size_t>(put);
         }
         outcome_.done.bytes += bytes.size();
-        moved_(outcome_.done.bytes);
-        finish_when_complete(*read.file);
+        if (options_.moved) options_.moved(kept_bytes_ + outcome_.done.bytes);
+        unflushed_bytes_ += bytes.size();
+        TRY_VOID(finish_when_complete(*read.file));
+        if (options_.rate_max != 0) {
+            const auto due = static_cast<double>(outcome_.done.bytes) / static_cast<double>(options_.rate_max);
+            std::this_thread::sleep_until(begun_ + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                                       std::chrono::duration<double>(due)));
+        }
         return {};
     }
 
@@ -244,8 +288,26 @@ class tree_restorer {
         reads_.pop_front();
     }
 
-    void finish_when_complete(const open_file& file) {
-        if (file.all_asked && file.outstanding == 0) set_attributes(file.fd, file.node);
+    result<void> finish_when_complete(const open_file& file) {
+        if (!file.all_asked || file.outstanding != 0) return {};
+        set_attributes(file.fd, file.node);
+        if (file.path.size() >= PATH_MAX)
+            set_times(file.fd, file.node);
+        else
+            unflushed_.emplace_back(file.path, file.node);
+        const bool due = unflushed_.size() >= unflushed_files_max || unflushed_bytes_ >= unflushed_bytes_max ||
+                         steady_clock::now() >= flush_at_;
+        return due ? flush() : result<void>{};
+    }
+
+    /// Makes the complete files durable, and only then says so by their times.
+    result<void> flush() {
+        if (::syncfs(root_) != 0) return fail_here("make files durable");
+        for (const auto& [path, node] : unflushed_) set_times_at(root_, path, node);
+        unflushed_.clear();
+        unflushed_bytes_ = 0;
+        flush_at_ = deadline_in_ms(flush_interval_ms);
+        return {};
     }
 
     result<void> symbolic(int parent, const std::string& name, const inode& node) {
@@ -253,6 +315,7 @@ class tree_restorer {
         if (::symlinkat(target.c_str(), parent, name.c_str()) != 0) return fail_here("make a symbolic link");
         ++outcome_.done.symlinks;
         set_attributes_at(parent, name, node);
+        set_times_at(parent, name, node);
         return {};
     }
 
@@ -263,18 +326,25 @@ class tree_restorer {
         }
         ++outcome_.done.special_files;
         set_attributes_at(parent, name, node);
+        set_times_at(parent, name, node);
         return {};
     }
 
-    /// Owner first (it clears set-uid), then attributes (they need write permission), mode, times.
+    /// Owner first (it clears set-uid), then attributes (they need write permission), mode.
     void set_attributes(int fd, const inode& node) {
         if (::fchown(fd, node.uid, node.gid) != 0) refused("an owner");
         for_each_attribute(node, [&](const std::string& name, const std::string& value) {
             if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0) refused("an extended attribute");
         });
         if (::fchmod(fd, node.mode & 07777U) != 0) refused("a mode");
+    }
+    void set_times(int fd, const inode& node) {
         const auto times = times_of(node);
         if (::futimens(fd, times.data()) != 0) refused("a time");
+    }
+    void set_times_at(int parent, const std::string& path, const inode& node) {
+        const auto times = times_of(node);
+        if (::utimensat(parent, path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) != 0) refused("a time");
     }
 
     void set_attributes_at(int parent, const std::string& name, const inode& node) {
@@ -285,8 +355,6 @@ class tree_restorer {
                 refused("an extended attribute");
         });
         if (!is_type(node, S_IFLNK) && ::fchmodat(parent, name.c_str(), node.mode & 07777U, 0) != 0) refused("a mode");
-        const auto times = times_of(node);
-        if (::utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) != 0) refused("a time");
     }
 
     template <typename Set>
@@ -320,10 +388,15 @@ class tree_restorer {
     asio::io_context& core_;
     volume& source_;
     int root_;
-    const std::function<void(std::uint64_t)>& moved_;
+    const restore_options& options_;
+    const steady_clock::time_point begun_ = steady_clock::now();
     std::map<inode_number, std::string> linked_;  // first path of files with several names
     std::deque<pending_read> reads_;              // in the order they were asked for
     std::size_t in_flight_ = 0;                   // bytes
+    std::size_t bytes_in_flight_ = bytes_in_flight_max;
+    std::vector<std::pair<std::string, inode>> unflushed_;  // files that are complete but for their times
+    std::uint64_t unflushed_bytes_ = 0, kept_bytes_ = 0;
+    deadline flush_at_ = deadline_in_ms(flush_interval_ms);
     tree_outcome outcome_;
 };
 
@@ -360,10 +433,10 @@ result<tree_totals> measure_tree(volume& source, const tree_selection& selection
 }
 
 result<tree_outcome> restore_tree(asio::io_context& core, volume& source, const tree_selection& selection,
-                                  const std::string& destination, const std::function<void(std::uint64_t)>& moved) {
+                                  const std::string& destination, const restore_options& options) {
     const int root = ::open(destination.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) return fail(errc::io_error, fmt::format("{}: {}", destination, std::strerror(errno)));
-    tree_restorer restorer(core, source, root, moved);
+    tree_restorer restorer(core, source, root, options);
     auto outcome = restorer.run(selection);
     ::close(root);
     return outcome;

@@ -26,6 +26,7 @@ struct tree_selection {
 struct tree_totals {
     std::uint64_t files = 0, directories = 0, symlinks = 0, hard_links = 0, special_files = 0;
     std::uint64_t bytes = 0;  // of content, holes not counted
+    std::uint64_t kept = 0;   // of the files: those that an earlier restore had completed
 };
 
 /// Counts what restore_tree() will do. not_found names the first selected path that does not exist.
@@ -37,9 +38,17 @@ struct tree_outcome {
     std::string first_refusal;     // one line about the first of them, without names
 };
 
-/// `destination` is a directory that exists and is empty. `moved` gets the bytes so far, now and then. Not on the core
-/// thread, which is running `core`. Errors: those of volume::read, and no_space, io_error of the destination.
+struct restore_options {
+    /// Goes on with a restore that was interrupted: a file with the right size and time is complete, because times are
+    /// set only after everything before was flushed. What else is in the way of a name is replaced.
+    bool resume = false;
+    std::uint64_t rate_max = 0;                 // bytes of content per second; 0: as fast as it goes
+    std::function<void(std::uint64_t)> moved;  // gets the bytes so far, now and then
+};
+
+/// `destination` is a directory that exists and, unless resumed, is empty. Not on the core thread, which is running
+/// `core`. Errors: those of volume::read, and no_space, io_error of the destination.
 result<tree_outcome> restore_tree(asio::io_context& core, volume& source, const tree_selection& selection,
-                                  const std::string& destination, const std::function<void(std::uint64_t)>& moved);
+                                  const std::string& destination, const restore_options& options);
 
 }  // namespace warifu

@@ -29,6 +29,22 @@ refuses 7 'not empty' "$WARIFU" restore "$DIR" "$WORK/part" --from site1,site2
 refuses 2 'site9' "$WARIFU" restore "$DIR" "$WORK/none" --from site1,site9
 refuses 1 'does not exist' "$WARIFU" restore "$DIR" "$WORK/none2" --from site1,site2 no/such/path
 
+# Interrupted after some files, one of them half there; the rest comes slowly, then at full speed.
+"$WARIFU" restore "$DIR" "$WORK/again" --from site2,site3 --limit-rate 2M &
+restorer=$!
+CLEANUP_PIDS=$restorer
+sleep 4
+kill -9 $restorer
+wait $restorer 2>/dev/null
+check 'it was not done yet' test "$(find "$WORK/again" -type f | wc -l)" -lt "$(find "$WORK/expected" -type f | wc -l)"
+check 'restore --resume' "$WARIFU" restore "$DIR" "$WORK/again" --from site2,site3 --resume
+check 'which equals' same_tree "$WORK/expected" "$WORK/again"
+find "$WORK/again/sizes" -type f -size +3000c | head -3 | while read -r file; do : >"$file"; done
+find "$WORK/again" -type l -delete
+"$WARIFU" restore "$DIR" "$WORK/again" --from site2,site3 --resume --json >"$WORK/again.json" || fail 'restore --resume'
+check 'which equals' same_tree "$WORK/expected" "$WORK/again"
+check 'it fetched only what was missing' grep -qE '"files_kept": [1-9][0-9]{2,}' "$WORK/again.json"
+
 # A site is really lost: its server and keyd are down, its store is gone. The mount machine's own site this time.
 "$WARIFU" site stop "$DIR" site1 --keyd || fail 'site stop --keyd'
 check 'restore after the loss of site1' "$WARIFU" restore "$DIR" "$WORK/lost" --from site2,site3 --site site3
