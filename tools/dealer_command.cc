@@ -37,8 +37,8 @@ result<dealer_options> options_of(const deployment_layout& layout) {
 result<int> run(const path_fs::path& directory, const daemon_options& daemon, ready_signal& ready) {
     TRY(const auto options, options_of(deployment_layout(directory)));
     TRY_VOID(prepare_daemon(daemon, "dealer"));
-    // A real link makes its key elsewhere: dealing takes the processors that the sites leave over.
-    ::setpriority(PRIO_PROCESS, 0, 19);
+    // A real link makes its key elsewhere: the sites' own work goes first, and does not starve the dealer.
+    ::setpriority(PRIO_PROCESS, 0, 5);
     auto ended = run_dealer(options, [&ready] { ready.ready(); });
     forget_daemon(daemon);
     if (!ended) return fail(std::move(ended).error());
