@@ -129,7 +129,8 @@ TEST_F(redo_log_test, outcomes_are_known_until_they_were_told) {
             first->append(name(10 + request, request));
             EXPECT_FALSE(first->done_before()) << "only an earlier daemon's";
         }
-        auto end = bytes("end");
+        const std::string text = "end";
+        auto end = bytes(text);
         end.flags = redo_appends;
         redo_log::work_on(8);
         first->append(end);

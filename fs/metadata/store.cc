@@ -108,15 +108,19 @@ counters_record metadata_store::counters() const {
     return counters_;
 }
 
+void metadata_store::announce(const std::map<ballot, epoch_number>& fresh) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [epoch, number] : fresh) {
+        epochs_.resize(std::max<std::size_t>(epochs_.size(), number));
+        epochs_[number - 1] = epoch;
+    }
+}
+
 void metadata_store::publish(const counters_record& counters, const std::map<ballot, epoch_number>& fresh,
                              inode_number drawn) {
     const std::lock_guard lock(mutex_);
     counters_ = counters;
-    epochs_.resize(epochs_.size() + fresh.size());
-    for (const auto& [epoch, number] : fresh) {
-        epoch_numbers_.emplace(epoch, number);
-        epochs_[number - 1] = epoch;
-    }
+    epoch_numbers_.insert(fresh.begin(), fresh.end());
     if (drawn != 0) next_inode_ = std::max(next_inode_, drawn + 1);
 }
 
@@ -156,7 +160,7 @@ inode_number transaction::new_inode_number(inode_number wanted) {
 epoch_number transaction::number_epoch(const ballot& epoch) {
     if (const auto known = store_.number_of(epoch)) return *known;
     if (const auto it = fresh_epochs_.find(epoch); it != fresh_epochs_.end()) return it->second;
-    const auto number = static_cast<epoch_number>(store_.epochs_.size() + fresh_epochs_.size() + 1);
+    const auto number = static_cast<epoch_number>(store_.epoch_numbers_.size() + fresh_epochs_.size() + 1);
     fresh_epochs_.emplace(epoch, number);
     put(epoch_key(number), encode(epoch));
     return number;
@@ -173,6 +177,7 @@ result<void> transaction::commit() {
         else
             batch.Delete(key);
     }
+    store_.announce(fresh_epochs_);
     const auto status = store_.db_.Write(rocksdb::WriteOptions(), &batch);
     if (!status.ok()) return fail(to_error(status));
     store_.publish(counters, fresh_epochs_, drawn_inode_);

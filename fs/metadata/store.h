@@ -42,7 +42,9 @@ class metadata_store {
 
   private:
     friend class transaction;
-    /// Makes a committed transaction's counters and new epochs visible.
+    /// Lets readers understand records of new epochs, before they can see any.
+    void announce(const std::map<ballot, epoch_number>& fresh);
+    /// Makes a committed transaction's counters visible, and its epochs usable.
     void publish(const counters_record& counters, const std::map<ballot, epoch_number>& fresh, inode_number drawn);
 
     rocksdb::DB& db_;
@@ -50,7 +52,7 @@ class metadata_store {
     mutable std::mutex mutex_;  // guards what follows; never held while RocksDB is called
     counters_record counters_;
     std::map<ballot, epoch_number> epoch_numbers_;
-    std::vector<ballot> epochs_;  // epochs_[number - 1]
+    std::vector<ballot> epochs_;  // epochs_[number - 1]; its end may name epochs of a write that failed
     inode_number next_inode_ = 0;
 };
 
