@@ -139,6 +139,7 @@ class share_store_conformance : public testing::TestWithParam<conformance_case> 
 
     static constexpr ballot first_ballot{3, 0x1111};
     static constexpr ballot second_ballot{4, 0x0222};
+    static constexpr ballot third_ballot{5, 0x0111};
     ballot writer_;
     std::unique_ptr<store_harness> harness_;
 };
@@ -358,6 +359,16 @@ TEST_P(share_store_conformance, greater_epoch_replaces_and_drops_what_follows) {
     old = record(4);  // a record of an earlier epoch, copied by its successor
     old.entry.epoch = first_ballot;
     EXPECT_TRUE(append(old));
+    promise(third_ballot);
+    old = record(3, 60);  // who comes after both decides for the earlier one
+    old.entry.epoch = first_ballot;
+    ASSERT_TRUE(append(old));
+    EXPECT_TRUE(append(old));
+    EXPECT_EQ(journal_sequences(), (sequences{1, 2, 3}));
+    EXPECT_EQ(run(store().state())->journal.last_epoch, first_ballot);
+    harness_->reopen();
+    EXPECT_EQ(run(store().state())->journal.last_epoch, first_ballot);
+    ASSERT_TRUE(append(record(4)));
 }
 
 TEST_P(share_store_conformance, restart_drops_everything_before) {

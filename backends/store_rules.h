@@ -102,7 +102,9 @@ inline result<append_verdict> decide_append(const journal_span& span, std::optio
     if (entry.sequence == span.last + 1) return append_verdict::add;
     if (entry.sequence > span.last) return fail(errc::conflict, "records before this one are missing");
     if (!held) return fail(errc::conflict, "this record was cut");
-    if (entry.epoch < *held) return fail(errc::stale_epoch, "a record of a later epoch is in its place");
+    // Who came after the record that is here decides, even for one of an earlier epoch: a tail that some k sites hold
+    // outlives an opening that reached fewer.
+    if (request.authority <= *held) return fail(errc::stale_epoch, "a record of a later epoch is in its place");
     return append_verdict::replace;
 }
 

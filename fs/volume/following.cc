@@ -63,13 +63,19 @@ awaitable<bool> volume_impl::nearest_has_news() {
     const double ms = std::chrono::duration<double, std::milli>(steady_clock::now() - start).count();
     asked.latency_ms += 0.2 * ((state ? ms : 1000.0) - asked.latency_ms);
     if (!state || state->incarnation != asked.incarnation) co_return true;
-    if (applied_ != published_ || state->journal.last > applied_) co_return true;
+    if (applied_ != published_ || has_news(*state)) co_return true;
     // A writer that went on without this site beats its heart elsewhere.
     const auto& beat = state->heartbeat;
     co_return beat && beat->age_ms > writer_missed_ms && beat->age_ms < writer_gone_ms;
 }
 
-/// The records after applied_ that k sites gave, in order, without gaps.
+/// Records that this mount has not applied, or another one where it applied one that may not have been committed.
+bool volume_impl::has_news(const store_state& state) const {
+    return state.journal.last > applied_ ||
+           (unsure_ && state.journal.last == applied_ && state.journal.last_epoch != unsure_->epoch);
+}
+
+/// The records from `next` on that k sites gave, in order, without gaps.
 static std::vector<kept_record> decode_held(const record_codec& codec, const held_records& held, std::uint64_t next) {
     std::vector<kept_record> decoded;
     for (auto at = held.find(next); at != held.end() && at->first == next; ++at, ++next) {
@@ -114,12 +120,13 @@ static std::uint64_t committed_of(const std::vector<kept_record>& records,
 task<> volume_impl::follow() {
     const site_states states = co_await ask_states();
     if (states.size() < members_.threshold) co_return fail(errc::missing_shares, "fewer than k sites answer");
-    unsigned behind = 0, cut = 0;
+    const std::uint64_t first = unsure_ ? applied_ : applied_ + 1;
+    unsigned ahead = 0, cut = 0;
     for (const auto& [site, state] : states) {
-        if (state.journal.last > applied_) ++behind;
-        if (state.journal.first > applied_ + 1) ++cut;
+        if (has_news(state)) ++ahead;
+        if (state.journal.first > first) ++cut;
     }
-    if (behind < members_.threshold) {
+    if (ahead < members_.threshold) {
         if (applied_ != published_) co_return co_await publish_generation();
         co_return result<void>();
     }
@@ -127,7 +134,7 @@ task<> volume_impl::follow() {
     // The sites that answer soonest first; the others only if their shares are needed.
     std::vector<share_index> order;
     for (const auto& [site, state] : states)
-        if (state.journal.last > applied_ && state.journal.first <= applied_ + 1) order.push_back(site);
+        if (has_news(state) && state.journal.first <= first) order.push_back(site);
     std::ranges::sort(order, {}, [this](share_index i) { return members_.site(i).latency_ms; });
     held_records held;
     std::vector<kept_record> records;
@@ -135,18 +142,23 @@ task<> volume_impl::follow() {
         fan_out<std::vector<journal_entry>> calls(members_.executor);
         const std::size_t until = asked == 0 ? std::min<std::size_t>(members_.threshold, order.size()) : order.size();
         for (; asked < until; ++asked)
-            calls.start(order[asked].value, read_from(members_.site(order[asked]).store, applied_ + 1));
+            calls.start(order[asked].value, read_from(members_.site(order[asked]).store, first));
         co_await calls.wait_all();
         for (auto& [site, answer] : calls.done())
             if (answer)
                 for (journal_entry& entry : *answer)
                     held[entry.sequence][entry.epoch][members_.sites[site].index] = std::move(entry);
-        records = decode_held(codec_, held, applied_ + 1);
+        records = decode_held(codec_, held, first);
         const std::uint64_t committed = committed_of(records, states);
         if (!records.empty() && committed >= records.back().sequence) break;
     }
     const std::uint64_t committed = committed_of(records, states);
     std::erase_if(records, [committed](const kept_record& kept) { return kept.sequence > committed; });
+    if (unsure_ && !records.empty()) {
+        if (records.front().epoch != unsure_->epoch) co_return co_await follow_anew();  // it was not committed
+        unsure_.reset();
+        records.erase(records.begin());
+    }
     if (records.empty()) co_return result<void>();
     const auto applied = apply(records);
     if (!applied) co_return co_await follow_anew();
@@ -185,12 +197,15 @@ task<> volume_impl::follow_anew() {
     const site_states states = co_await ask_states();
     const std::vector<site_journal> journals = co_await read_journals(states);
     CO_TRY(const history past, rebuild_history(codec_, journals));
-    if (past.committed < applied_)
+    if (past.committed < (unsure_ ? unsure_->certain : applied_))
         co_return fail(errc::missing_shares, "the sites that answer know less than this mount");
+    if (past.committed < past.first_state())
+        co_return fail(errc::missing_shares, "the newest snapshot is not committed yet");
     for (const epoch_keys& keys : past.epochs) chunks_.add_keys(keys);
     epochs_ = past.epochs;
     take_view(past.last_view);
     CO_TRY_VOID(load_files(past, past.committed));
+    unsure_.reset();
     CO_TRY_VOID(co_await publish_generation());
     co_return result<void>();
 }

@@ -143,6 +143,69 @@ TEST(following, what_a_member_of_the_view_lacks_is_not_shown) {
     EXPECT_TRUE(eventually([&] { return !shows_no(*f, "half"); })) << (*f)->status().reason;
 }
 
+/// A writer dies in the middle of a commit that two of three sites got.
+void die_in_a_commit(followed& all) {
+    auto w = open_writer(all.sites);
+    ASSERT_TRUE(w);
+    ASSERT_TRUE(w->write_file("before", pattern(1000, 1)));
+    ASSERT_TRUE(w->commit());
+    ASSERT_TRUE(w->write_file("half", pattern(1000, 2)));
+    const std::uint64_t last = all.last_at(0);
+    all.sites.run([&] { all.sites.sites[2]->hang(); });
+    auto edits = w->capture();
+    auto commit = std::async(std::launch::async, [&] {
+        return run_on(all.core.context, (*w)->commit(std::move(edits), {w->last_chunk}));
+    });
+    ASSERT_TRUE(eventually([&] { return all.last_at(0) > last && all.last_at(1) > last; }));
+    for (std::size_t i = 0; i < 3; ++i) all.writer_reaches(i, false);
+    all.sites.run([&] { all.sites.sites[2]->release(); });
+    (void)run_on(all.core.context, (*w)->close());
+    EXPECT_FALSE(commit.get());
+    all.sites.crash();  // nobody has heard of a writer
+    for (std::size_t i = 0; i < 3; ++i) all.writer_reaches(i, true);
+}
+
+TEST(following, what_may_not_have_been_committed_is_shown_as_such_and_gives_way_to_what_was) {
+    followed all(2, 3);
+    die_in_a_commit(all);
+    // The third site might have it, and then it was acknowledged: it is shown, with a warning.
+    all.follower_reaches(2, false);
+    auto f = all.open_follower();
+    ASSERT_TRUE(f) << f.error().message();
+    EXPECT_TRUE(shows(*f, "before", pattern(1000, 1)));
+    EXPECT_FALSE(shows_no(*f, "half"));
+    EXPECT_NE((*f)->status().reason.find(unsure_reason), std::string::npos) << (*f)->status().reason;
+    // The third site has it not, and with the second away it is not kept.
+    all.writer_reaches(1, false);
+    auto w = open_writer(all.sites);
+    ASSERT_TRUE(w) << w.error().message();
+    EXPECT_TRUE(shows_no(*w, "half"));
+    ASSERT_TRUE(w->write_file("after", pattern(3000, 3)));
+    ASSERT_TRUE(w->commit());
+    all.follower_reaches(2, true);
+    EXPECT_TRUE(eventually([&] { return shows(*f, "after", pattern(3000, 3)); })) << (*f)->status().reason;
+    EXPECT_TRUE(shows_no(*f, "half"));
+    EXPECT_TRUE(shows(*f, "before", pattern(1000, 1)));
+    EXPECT_TRUE(eventually([&] { return (*f)->status().reason.find(unsure_reason) == std::string::npos; }));
+}
+
+TEST(following, what_may_not_have_been_committed_stays_when_it_was_kept) {
+    followed all(2, 3);
+    die_in_a_commit(all);
+    all.follower_reaches(2, false);
+    auto f = all.open_follower();
+    ASSERT_TRUE(f) << f.error().message();
+    EXPECT_NE((*f)->status().reason.find(unsure_reason), std::string::npos) << (*f)->status().reason;
+    auto w = open_writer(all.sites);
+    ASSERT_TRUE(w) << w.error().message();
+    ASSERT_TRUE(w->write_file("after", pattern(3000, 3)));
+    ASSERT_TRUE(w->commit());
+    all.follower_reaches(2, true);
+    EXPECT_TRUE(eventually([&] { return shows(*f, "after", pattern(3000, 3)); })) << (*f)->status().reason;
+    EXPECT_FALSE(shows_no(*f, "half"));
+    EXPECT_TRUE(eventually([&] { return (*f)->status().reason.find(unsure_reason) == std::string::npos; }));
+}
+
 TEST(following, goes_on_behind_a_journal_that_was_cut) {
     followed all(2, 3);
     auto [w, f] = all.open_both("a", pattern(1000, 1));

@@ -43,6 +43,11 @@ struct history {
     std::vector<share_index> awaited;
 
     std::uint64_t head() const { return records.back().sequence; }
+    /// The first record whose state is known: the snapshot's last part.
+    std::uint64_t first_state() const {
+        const auto& snapshot = records.front().record.snapshot;
+        return records.front().sequence + (snapshot ? snapshot->parts - 1 : 0);
+    }
 };
 
 /// Errors: not_found (no record anywhere), missing_shares (fewer than k sites hold the snapshot), disputed (there is no

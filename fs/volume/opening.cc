@@ -261,31 +261,29 @@ task<> volume_impl::write_opening(const history& past) {
     co_return co_await journal_->append(std::move(opening), {});
 }
 
-/// The metadata files as the kept records up to `last` make them.
+/// The metadata files as the kept records up to `last` make them. REQUIRES: last >= past.first_state().
 result<void> volume_impl::load_files(const history& past, std::uint64_t last) {
-    files_ = std::make_shared<metadata_files>(*this, files_options());
+    auto files = std::make_shared<metadata_files>(*this, files_options());
     byte_vector snapshot;  // its parts are pieces of one run of edits
     for (const kept_record& kept : past.records) {
         if (kept.sequence > last) break;
         const journal_record& record = kept.record;
         if (record.snapshot) {
             snapshot.insert(snapshot.end(), record.edits.begin(), record.edits.end());
-            if (record.snapshot->part + 1 == record.snapshot->parts) TRY_VOID(files_->load_edits(snapshot));
+            if (record.snapshot->part + 1 == record.snapshot->parts) TRY_VOID(files->load_edits(snapshot));
         } else if (!record.edits.empty()) {
-            TRY_VOID(files_->load_edits(record.edits));
+            TRY_VOID(files->load_edits(record.edits));
         }
-        applied_ = kept.sequence;
     }
+    files_ = std::move(files);
+    applied_ = last;
     return {};
 }
 
 /// What a reader may show: what no recovery can take back, as far as that can be known. When sites are lost and nobody
-/// writes, that is what a recovery with the sites that are left would keep.
+/// writes, that is what a recovery with the sites that are left would keep: it may have been committed.
 static std::uint64_t last_to_show(const history& past, bool all_answer, bool is_written) {
-    const auto& snapshot = past.records.front().record.snapshot;
-    const std::uint64_t least = past.records.front().sequence + (snapshot ? snapshot->parts - 1 : 0);
-    const bool certain = (all_answer || is_written) && past.committed >= least;
-    return certain ? past.committed : past.head();
+    return all_answer || is_written ? std::max(past.committed, past.first_state()) : past.head();
 }
 
 /// Loads the metadata files and opens RocksDB on them, on a worker.
@@ -295,6 +293,8 @@ task<> volume_impl::load(const history& past, const site_states& states) {
     const bool all = writing || options_.newest;
     const std::uint64_t last = all ? past.head() : last_to_show(past, all_answer, live_writer(states).has_value());
     CO_TRY_VOID(load_files(past, last));
+    if (!writing && last > past.committed)
+        unsure_ = {past.records[last - past.records.front().sequence].epoch, past.committed};
     for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
     following_ = !writing && options_.follow;
     if (following_) co_return co_await publish_generation();

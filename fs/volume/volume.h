@@ -55,6 +55,9 @@ struct volume_options {
     std::function<std::uint64_t()> draw_nonce = kernel_random_u64;  // of ballots; a simulation brings its own
 };
 
+/// In the reason of a reader's status: sites are missing, nobody writes, and what was committed last cannot be known.
+inline constexpr std::string_view unsure_reason = "the last change may not have been committed";
+
 struct volume_status {
     volume_id id;
     unsigned threshold = 0, site_count = 0;

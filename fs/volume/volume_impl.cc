@@ -277,6 +277,7 @@ void volume_impl::publish_status() {
     }
     if (following_) {
         now.sequence = applied_;
+        if (unsure_) now.reason += "; " + std::string(unsure_reason);
         if (!follow_trouble_.empty()) now.reason += "; cannot follow: " + follow_trouble_;
     }
     const std::lock_guard lock(status_mutex_);

@@ -98,6 +98,7 @@ class volume_impl final : public volume, public table_chunk_io {
     // following.cc
     task<> publish_generation();
     awaitable<void> follow_loop();
+    bool has_news(const store_state& state) const;
     awaitable<bool> nearest_has_news();
     task<> follow();
     task<> follow_anew();
@@ -178,6 +179,12 @@ class volume_impl final : public volume, public table_chunk_io {
     generations generations_;
     std::uint64_t applied_ = 0;    // the last record that the files hold
     std::uint64_t published_ = 0;  // ... that a follower's readers are shown
+    /// What was applied last may not be committed: its epoch, and the last record that is.
+    struct unsure_head {
+        ballot epoch;
+        std::uint64_t certain = 0;
+    };
+    std::optional<unsure_head> unsure_;
     std::uint64_t shown_bytes_ = 0;  // of the newest generation's files
     std::string follow_trouble_;
 

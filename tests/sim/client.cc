@@ -260,8 +260,10 @@ awaitable<void> client::look(unsigned looks) {
                     book_.violation = "in a reader: " + found.error().message();
                 break;
             }
-            book_.shown(*found, last);
-            last = *found;
+            if (volume_->status().reason.find(unsure_reason) == std::string::npos) {
+                book_.shown(*found, last);
+                last = *found;
+            }
             co_await sleep_for(world_->chance.time(700));
         }
         last_ = last;
