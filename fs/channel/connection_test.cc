@@ -6,9 +6,6 @@ namespace warifu {
 namespace {
 
 constexpr std::uint64_t stream_stock = 256U << 20U;
-const stream_name ab{"a", "b"};
-const stream_name ba{"b", "a"};
-
 struct connection_test : channel_fixture {
     void echo_many(transport mode) {
         const auto c = connect(mode);
@@ -127,11 +124,12 @@ TEST_F(connection_test, in_flight_requests_are_bounded_and_the_rest_waits) {
     ASSERT_TRUE(c);
     std::size_t done = 0;
     for (std::uint64_t i = 0; i < requests_in_flight_max + 50; ++i)
-        asio::co_spawn(core, echo(*c, 10, i, verb::get, 400), [&done](std::exception_ptr, result<void>) { ++done; });
+        asio::co_spawn(core, echo(*c, 10, i, verb::get, 3000), [&done](std::exception_ptr, result<void>) { ++done; });
+    ASSERT_TRUE(run_until(core, [&] { return b->requests >= requests_in_flight_max; }));
     run_for(core, std::chrono::milliseconds(100));
     EXPECT_EQ(b->requests, requests_in_flight_max);
     std::size_t control = 0;  // not behind them
-    asio::co_spawn(core, echo(*c, 10, 1, verb::heartbeat, 400),
+    asio::co_spawn(core, echo(*c, 10, 1, verb::heartbeat, 3000),
                    [&control](std::exception_ptr, result<void>) { ++control; });
     ASSERT_TRUE(run_until(core, [&] { return b->requests == requests_in_flight_max + 1; }));
     ASSERT_TRUE(run_until(core, [&] { return done == requests_in_flight_max + 50 && control == 1; }));
@@ -142,12 +140,12 @@ TEST_F(connection_test, answers_larger_than_asked_for_are_not_sent) {
     ASSERT_TRUE(c);
     message_body body;
     body.payload.push_back(patterned(1000, 1));
-    const auto answer = run_on_this(core, (*c)->call(verb::get, std::move(body), 999, deadline_in_ms(1000)));
+    const auto answer = run_on_this(core, (*c)->call(verb::get, std::move(body), 999, deadline_in_ms(patience_ms)));
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().code, errc::too_large);
     message_body huge;
     huge.payload.push_back(slice(buffer(message_size_max + 1)));
-    EXPECT_EQ(run_on_this(core, (*c)->call(verb::put, std::move(huge), 0, deadline_in_ms(1000))).error().code,
+    EXPECT_EQ(run_on_this(core, (*c)->call(verb::put, std::move(huge), 0, deadline_in_ms(patience_ms))).error().code,
               errc::too_large);
     EXPECT_TRUE((*c)->is_open());
 }
@@ -185,8 +183,9 @@ TEST_F(connection_test, a_network_connection_never_runs_plain) {
     auto how = greeting(transport::otp);
     how.mode = transport::plain;
     const auto over_tcp = [this](initiator_options options) -> task<greeted> {
-        CO_TRY(auto socket, co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(1000)));
-        co_return co_await greet(socket, std::move(options), deadline_in_ms(1000));
+        CO_TRY(auto socket,
+               co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(patience_ms)));
+        co_return co_await greet(socket, std::move(options), deadline_in_ms(patience_ms));
     };
     EXPECT_EQ(run_on_this(core, over_tcp(how)).error().code, errc::denied);
     EXPECT_EQ(b->connections.size(), 0U);

@@ -13,7 +13,7 @@ memory_pads_options plenty() {
 }
 
 struct greeting_test : channel_fixture {
-    greeting_test() : channel_fixture(plenty()) {}
+    greeting_test() : channel_fixture(plenty()) { b->greeting_timeout_ms = 5000; }
     ~greeting_test() override {
         proxy.stop();
         run_for(core, std::chrono::milliseconds(1));
@@ -22,17 +22,19 @@ struct greeting_test : channel_fixture {
     test_proxy proxy{core, b->tcp.local_endpoint().port()};
     std::array<std::uint64_t, 2> sizes{};  // of the two directions of a greeting
 
-    /// A greeting through the proxy; the hook sees its bytes.
-    result<std::shared_ptr<connection>> attempt(test_proxy::hook hook) {
+    /// A greeting through the proxy; the hook sees its bytes. The time is for those that are kept waiting.
+    result<std::shared_ptr<connection>> attempt(test_proxy::hook hook, std::uint32_t timeout_ms = 1000) {
         proxy.on_bytes = std::move(hook);
-        return connect(transport::otp, proxy.port(), 1000);
+        return connect(transport::otp, proxy.port(), timeout_ms);
     }
     void measure() {
         sizes = {};
-        const auto c = attempt([this](unsigned, toward direction, std::uint64_t position, bytes_span bytes) {
-            sizes[static_cast<std::size_t>(direction)] = position + bytes.size();
-            return test_proxy::verdict{};
-        });
+        const auto c = attempt(
+            [this](unsigned, toward direction, std::uint64_t position, bytes_span bytes) {
+                sizes[static_cast<std::size_t>(direction)] = position + bytes.size();
+                return test_proxy::verdict{};
+            },
+            patience_ms);
         ASSERT_TRUE(c) << c.error().message();
         ASSERT_GT(sizes[0], 100U);
         ASSERT_GT(sizes[1], 80U);
@@ -61,7 +63,7 @@ TEST_F(greeting_test, cut_at_every_byte_and_the_next_attempt_succeeds) {
             if (c) (*c)->abort(error(errc::cancelled));
         }
     }
-    const auto good = attempt({});
+    const auto good = attempt({}, patience_ms);
     ASSERT_TRUE(good) << good.error().message();
     EXPECT_TRUE(echo_now(*good, 100000));
 }
@@ -86,21 +88,24 @@ TEST_F(greeting_test, a_change_of_any_byte_stops_it) {
             EXPECT_EQ(server_connections(), before) << at;
         }
     }
-    EXPECT_TRUE(attempt({}));
+    EXPECT_TRUE(attempt({}, patience_ms));
 }
 
 TEST_F(greeting_test, a_recorded_greeting_moves_nothing) {
     byte_vector recorded;
-    const auto c = attempt([&](unsigned, toward d, std::uint64_t, bytes_span bytes) {
-        if (d == toward::responder) recorded.insert(recorded.end(), bytes.begin(), bytes.end());
-        return test_proxy::verdict{};
-    });
+    const auto c = attempt(
+        [&](unsigned, toward d, std::uint64_t, bytes_span bytes) {
+            if (d == toward::responder) recorded.insert(recorded.end(), bytes.begin(), bytes.end());
+            return test_proxy::verdict{};
+        },
+        patience_ms);
     ASSERT_TRUE(c);
     ASSERT_TRUE(echo_now(*c, 1000));
     (*c)->abort(error(errc::cancelled));
     const auto before = run_on_this(core, b_keys->available("a"));
     const auto replay = [&](byte_vector bytes) -> awaitable<bool> {
-        const auto socket = co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(1000));
+        const auto socket =
+            co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(patience_ms));
         (void)co_await (*socket)->write_all(bytes_view(bytes));
         co_await sleep_for(std::chrono::milliseconds(50));
         co_return true;
@@ -149,7 +154,8 @@ TEST_F(greeting_test, hostile_bytes_are_refused_and_counted) {
         inputs.push_back(bytes);
     }
     const auto attack = [&](byte_vector bytes) -> awaitable<bool> {
-        const auto socket = co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(1000));
+        const auto socket =
+            co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(patience_ms));
         (void)co_await (*socket)->write_all(bytes_view(bytes));
         co_await sleep_for(std::chrono::milliseconds(1));
         co_return true;
@@ -161,8 +167,10 @@ TEST_F(greeting_test, hostile_bytes_are_refused_and_counted) {
 }
 
 TEST_F(greeting_test, a_silent_initiator_is_dropped_at_the_deadline) {
+    b->greeting_timeout_ms = 300;
     const auto silent = [&]() -> awaitable<bool> {
-        const auto socket = co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(1000));
+        const auto socket =
+            co_await connect_tcp("127.0.0.1", b->tcp.local_endpoint().port(), deadline_in_ms(patience_ms));
         std::array<std::byte, 1> byte;
         co_return !co_await (*socket)->read_some(byte);
     };

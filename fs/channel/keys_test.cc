@@ -8,9 +8,6 @@
 namespace warifu {
 namespace {
 
-const stream_name ab{"a", "b"};
-const stream_name ba{"b", "a"};
-
 memory_pads_options scarce() {
     memory_pads_options options;
     options.block_size = 1U << 20U;
@@ -20,7 +17,10 @@ memory_pads_options scarce() {
 }
 
 struct scarce_keys_test : channel_fixture {
-    scarce_keys_test() : channel_fixture(scarce()) { b->options.key_wait_ms = 100; }
+    scarce_keys_test() : channel_fixture(scarce()) {
+        key_wait_ms = 300;
+        b->options.key_wait_ms = 100;
+    }
 };
 
 TEST_F(scarce_keys_test, data_waits_then_fails_with_no_key_while_control_goes_on_and_resumes) {
@@ -29,7 +29,7 @@ TEST_F(scarce_keys_test, data_waits_then_fails_with_no_key_while_control_goes_on
     std::uint64_t echoed = 0;
     result<void> outcome;
     for (; echoed < 100; ++echoed) {
-        outcome = run_on_this(core, echo(*c, 100000, echoed, verb::get, 200));
+        outcome = run_on_this(core, echo(*c, 100000, echoed, verb::get, 1000));
         if (!outcome) break;
     }
     ASSERT_FALSE(outcome);
@@ -37,15 +37,13 @@ TEST_F(scarce_keys_test, data_waits_then_fails_with_no_key_while_control_goes_on
     EXPECT_GE(echoed, 5U);
     EXPECT_LE(echoed, 15U);
     for (std::uint64_t i = 0; i < 20; ++i) {
-        const auto beat = run_on_this(core, echo(*c, 100, i, verb::heartbeat, 2000));
+        const auto beat = run_on_this(core, echo(*c, 100, i, verb::heartbeat));
         ASSERT_TRUE(beat) << beat.error().message();
     }
-    EXPECT_EQ(run_on_this(core, echo(*c, 100000, 1, verb::get, 200)).error().code, errc::no_key);
+    EXPECT_EQ(run_on_this(core, echo(*c, 100000, 1, verb::get, 1000)).error().code, errc::no_key);
     pads.add_stock(ab, 4U << 20U);
     pads.add_stock(ba, 4U << 20U);
-    ASSERT_TRUE(run_until(core, [&] {
-        return run_on_this(core, echo(*c, 100000, 1, verb::get, 1000)).has_value();
-    }));
+    ASSERT_TRUE(run_until(core, [&] { return run_on_this(core, echo(*c, 100000, 1)).has_value(); }));
     EXPECT_TRUE((*c)->is_open());
     EXPECT_TRUE(ends.empty());
 }
@@ -55,12 +53,11 @@ TEST_F(scarce_keys_test, an_answer_that_finds_no_key_becomes_an_error) {
     const auto c = connect();
     ASSERT_TRUE(c);
     result<void> outcome;
-    for (std::uint64_t i = 0; i < 100 && outcome; ++i)
-        outcome = run_on_this(core, echo(*c, 100000, i, verb::get, 3000));
+    for (std::uint64_t i = 0; i < 100 && outcome; ++i) outcome = run_on_this(core, echo(*c, 100000, i));
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().code, errc::no_key);
     EXPECT_TRUE((*c)->is_open());
-    EXPECT_TRUE(run_on_this(core, echo(*c, 100, 1, verb::heartbeat, 2000)));
+    EXPECT_TRUE(run_on_this(core, echo(*c, 100, 1, verb::heartbeat)));
 }
 
 TEST_F(scarce_keys_test, without_any_key_there_is_no_connection_but_a_clear_error) {
@@ -122,7 +119,8 @@ class wiretap {
   public:
     void take(bytes_view bytes) {
         pending_.insert(pending_.end(), bytes.begin(), bytes.end());
-        while (take_one()) {}
+        while (take_one()) {
+        }
     }
     /// Of one connection; ciphertexts stay.
     void restart() { pending_.clear(); }

@@ -2,17 +2,21 @@
 // Two ends of connections in one process, for tests: an echo responder on loopback TCP and on a Unix socket, pads in
 // memory.
 
-#include <unistd.h>
-
 #include <filesystem>
-#include <random>
-
 #include <gtest/gtest.h>
+#include <random>
+#include <unistd.h>
 
 #include "fs/channel/connection.h"
 #include "keyd/memory_broker.h"
 
 namespace warifu {
+
+inline const stream_name ab{"a", "b"};
+inline const stream_name ba{"b", "a"};
+
+/// For what is expected to happen: a busy machine may take its time over it.
+constexpr std::uint32_t patience_ms = 30'000;
 
 /// Runs one task on this thread until it is done.
 template <typename T>
@@ -34,7 +38,7 @@ inline void run_for(asio::io_context& core, std::chrono::milliseconds duration) 
     core.run_for(duration);
 }
 
-/// Runs until `done()` or ten seconds; returns done().
+/// Runs until `done()` or a minute; returns done().
 template <typename Done>
 bool run_until(asio::io_context& core, Done done) {
     const auto until = steady_clock::now() + std::chrono::seconds(60);
@@ -57,8 +61,8 @@ struct echo_site {
     asio::io_context& core;
     std::shared_ptr<pad_broker> broker;
     asio::ip::tcp::acceptor tcp{core, asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(), 0)};
-    std::string path = std::filesystem::temp_directory_path() / ("warifu-channel-" + std::to_string(::getpid()) + "-" +
-                                                                 std::to_string(kernel_random_u64()));
+    std::string path = std::filesystem::temp_directory_path() /
+                       ("warifu-channel-" + std::to_string(::getpid()) + "-" + std::to_string(kernel_random_u64()));
     asio::local::stream_protocol::acceptor local{core, asio::local::stream_protocol::endpoint(path)};
     responder_options greeting;
     connection_options options;
@@ -66,6 +70,7 @@ struct echo_site {
     std::vector<error> greeting_errors;
     std::vector<error> ends;
     bool answers = true;
+    std::uint32_t greeting_timeout_ms = patience_ms;
     std::size_t requests = 0;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
@@ -82,7 +87,7 @@ struct echo_site {
             from->respond(request.header, std::move(body));
         };
         options.on_closed = [this](const error& why) { ends.push_back(why); };
-        options.key_wait_ms = 300;
+        options.key_wait_ms = patience_ms;
         asio::co_spawn(core, accept_tcp(), asio::detached);
         asio::co_spawn(core, accept_local(), asio::detached);
     }
@@ -117,7 +122,7 @@ struct echo_site {
         how.mode = mode;
         how.broker = mode == transport::otp ? broker : nullptr;
         const auto still = alive;
-        auto peer = co_await answer_greeting(socket, std::move(how), deadline_in_ms(2000));
+        auto peer = co_await answer_greeting(socket, std::move(how), deadline_in_ms(greeting_timeout_ms));
         if (!*still) co_return;
         if (!peer) {
             greeting_errors.push_back(peer.error());
@@ -136,7 +141,7 @@ struct channel_fixture : testing::Test {
     std::shared_ptr<pad_broker> b_keys = pads.end("b");
     std::unique_ptr<echo_site> b = std::make_unique<echo_site>(core, b_keys);
     std::vector<error> ends;  // of the initiator's connections
-    std::uint32_t key_wait_ms = 300;
+    std::uint32_t key_wait_ms = patience_ms;
 
     initiator_options greeting(transport mode = transport::otp) {
         initiator_options out;
@@ -162,13 +167,13 @@ struct channel_fixture : testing::Test {
         co_return connection::start(socket, std::move(peer), std::move(options));
     }
     result<std::shared_ptr<connection>> connect(transport mode = transport::otp, std::uint16_t port = 0,
-                                                std::uint32_t timeout_ms = 2000) {
+                                                std::uint32_t timeout_ms = patience_ms) {
         if (port == 0) port = b->tcp.local_endpoint().port();
         return run_on_this(core, open(port, greeting(mode), timeout_ms));
     }
     /// Echoes `size` bytes of payload; true when they came back unchanged.
     task<> echo(std::shared_ptr<connection> c, std::size_t size, std::uint64_t seed, verb what = verb::get,
-                std::uint32_t timeout_ms = 3000) {
+                std::uint32_t timeout_ms = patience_ms) {
         const slice sent = patterned(size, seed);
         message_body body;
         body.fields.assign(seed % 50, std::byte{7});
@@ -184,7 +189,7 @@ struct channel_fixture : testing::Test {
         return run_on_this(core, echo(std::move(c), size, seed, what));
     }
     awaitable<bool> closing(std::shared_ptr<connection> c) {
-        co_await c->close(deadline_in_ms(2000));
+        co_await c->close(deadline_in_ms(patience_ms));
         co_return true;
     }
     ~channel_fixture() override {
