@@ -7,7 +7,7 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint64_t block_size = 256U << 10U;
+constexpr std::uint64_t audited_block_size = 256U << 10U;
 
 struct audit_test : testing::Test {
     audit_report audit() { return audit_stores({ends.directory / "a", ends.directory / "b"}); }
@@ -46,8 +46,8 @@ struct audit_test : testing::Test {
 };
 
 TEST_F(audit_test, ordinary_use_is_clean) {
-    ends.deliver(ab, 0, block_size);
-    ends.deliver(ba, 0, block_size);
+    ends.deliver(ab, 0, audited_block_size);
+    ends.deliver(ba, 0, audited_block_size);
     use(10'000, 10'000);
     use(10'000, 2'000);
     use(10'000, 0);
@@ -72,7 +72,7 @@ TEST_F(audit_test, ordinary_use_is_clean) {
 }
 
 TEST_F(audit_test, finds_a_byte_handed_out_twice) {
-    ends.deliver(ab, 0, block_size);
+    ends.deliver(ab, 0, audited_block_size);
     const auto window = use(10'000, 10'000);
     erase();
     const pad_range again{window.offset + 9'000, 2'000};
@@ -95,13 +95,13 @@ TEST_F(audit_test, finds_a_byte_handed_out_twice) {
 }
 
 TEST_F(audit_test, finds_a_block_imported_twice) {
-    const auto block = ends.deliver(ab, 0, block_size);
+    const auto block = ends.deliver(ab, 0, audited_block_size);
     forge(ends.a, {block_imported{0, block, 0}});
     EXPECT_TRUE(has(audit(), true, "imported twice"));
 }
 
 TEST_F(audit_test, finds_the_same_bytes_at_both_ends_as_senders) {
-    const auto block = ends.deliver(ab, 0, block_size);
+    const auto block = ends.deliver(ab, 0, audited_block_size);
     auto swapped = block;
     swapped.id = random_uuid<block_id>();
     swapped.stream = ba;
@@ -121,7 +121,7 @@ TEST_F(audit_test, finds_the_same_bytes_at_both_ends_as_senders) {
 }
 
 TEST_F(audit_test, finds_a_sender_that_was_restored_from_an_old_copy) {
-    ends.deliver(ab, 0, block_size);
+    ends.deliver(ab, 0, audited_block_size);
     use(10'000, 10'000);
     erase();
     ends.a.reset();
@@ -147,7 +147,7 @@ TEST_F(audit_test, finds_a_sender_that_was_restored_from_an_old_copy) {
 }
 
 TEST_F(audit_test, finds_spent_bytes_that_are_still_there) {
-    const auto block = ends.deliver(ab, 0, block_size);
+    const auto block = ends.deliver(ab, 0, audited_block_size);
     const auto window = use(10'000, 10'000);
     const auto before = read_all(file_of("a", block));
     ends.a.reset();

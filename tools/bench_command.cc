@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <unistd.h>
 
@@ -20,8 +19,6 @@ namespace warifu {
 namespace {
 
 namespace path_fs = std::filesystem;
-using nlohmann::ordered_json;
-
 double median(std::vector<double> values) {
     if (values.empty()) return 0;
     std::ranges::sort(values);

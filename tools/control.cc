@@ -13,7 +13,6 @@
 namespace warifu {
 namespace {
 
-using nlohmann::ordered_json;
 using local = asio::local::stream_protocol;
 
 constexpr std::size_t line_size_max = 1U << 20U;

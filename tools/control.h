@@ -5,15 +5,15 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "fs/async/asio.h"
 #include "fs/base/clock.h"
+#include "fs/config/json_node.h"
 
 namespace warifu {
 
-using control_handler = std::function<task<nlohmann::ordered_json>(std::string command)>;
+using control_handler = std::function<task<ordered_json>(std::string command)>;
 
 /// Listens until destroyed; removes the socket then. Core thread. Only this user and root are answered.
 class control_server {
@@ -26,7 +26,7 @@ class control_server {
 
 /// Asks and waits. Any thread that is no core thread. Errors: unreachable (nobody listens), timed_out, bad_format, or
 /// what the other side said.
-result<nlohmann::ordered_json> ask_control(const std::filesystem::path& socket, const std::string& command,
-                                           std::chrono::milliseconds timeout);
+result<ordered_json> ask_control(const std::filesystem::path& socket, const std::string& command,
+                                 std::chrono::milliseconds timeout);
 
 }  // namespace warifu

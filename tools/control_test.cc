@@ -1,20 +1,17 @@
 #include "tools/control.h"
 
+#include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 #include <thread>
+#include <unistd.h>
 
 #include "fs/async/wait.h"
 
 namespace warifu {
 namespace {
-
-using nlohmann::ordered_json;
 
 task<ordered_json> answer(std::string command) {
     if (command == "status") co_return ordered_json{{"state", "up"}};

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "fs/base/harden.h"
+#include "fs/config/json_node.h"
 #include "tools/cli.h"
 #include "tools/core_thread.h"
 #include "tools/deployment.h"
@@ -19,8 +19,6 @@ namespace warifu {
 namespace {
 
 namespace path_fs = std::filesystem;
-using nlohmann::ordered_json;
-
 struct restore_arguments {
     path_fs::path config;
     path_fs::path destination;
@@ -95,8 +93,8 @@ result<int> finish(const tree_outcome& outcome, const ordered_json& report, cons
             "restored {} files{}, {} directories, {} symbolic links, {} hard links, {} special files: {} in {} ({}), "
             "every byte verified\n",
             outcome.done.files, given.resume ? fmt::format(" ({} of them before)", outcome.done.kept) : "",
-            outcome.done.directories, outcome.done.symlinks, outcome.done.hard_links,
-            outcome.done.special_files, size_text(outcome.done.bytes), duration_text(seconds), rate_text(rate));
+            outcome.done.directories, outcome.done.symlinks, outcome.done.hard_links, outcome.done.special_files,
+            size_text(outcome.done.bytes), duration_text(seconds), rate_text(rate));
     }
     if (outcome.incomplete == 0) return exit_ok;
     return fail(errc::io_error,

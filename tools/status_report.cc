@@ -12,8 +12,6 @@
 namespace warifu {
 namespace {
 
-using nlohmann::ordered_json;
-
 constexpr std::uint64_t stuck_shown_ms = 20'000;
 constexpr auto ask_timeout = std::chrono::seconds(10);
 

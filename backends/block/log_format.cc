@@ -11,20 +11,10 @@ namespace {
 
 constexpr std::uint32_t batch_magic = 0x574c4231;    // "WLB1"
 constexpr std::uint32_t segment_magic = 0x574c5331;  // "WLS1"
-constexpr std::size_t checksum_offset = 4;
+constexpr std::size_t batch_checksum_at = 4;
 constexpr std::uint64_t sector_limit = store_size_max / sector_size;
 
 enum class entry_type : std::uint8_t { volume = 1, share, remove, record, cut, promise, zeroed };
-
-std::uint32_t checksum_of(bytes_view sectors) {
-    static constexpr std::array<std::byte, 4> hole{};
-    const std::uint32_t front = crc32c(hole, crc32c(sectors.first(checksum_offset)));
-    return crc32c(sectors.subspan(checksum_offset + 4), front);
-}
-
-void store_be32(std::byte* at, std::uint32_t value) {
-    for (std::size_t i = 0; i < 4; ++i) at[i] = static_cast<std::byte>((value >> (24 - 8 * i)) & 0xffU);
-}
 
 void put_extents(writer& w, const extent_list& extents) {
     WARIFU_ASSERT(extents.size() <= extent_count_max);
@@ -194,7 +184,7 @@ byte_vector encode_segment_header(const segment_header& header) {
     w.put_be(header.next);
     byte_vector out = w.take();
     out.resize(sector_size);
-    store_be32(out.data() + checksum_offset, checksum_of(out));
+    store_be32(out.data() + batch_checksum_at, crc32c_around(out, batch_checksum_at));
     return out;
 }
 
@@ -204,7 +194,8 @@ result<segment_header> decode_segment_header(bytes_view sector) {
     TRY(const auto magic, r.take_be<std::uint32_t>());
     TRY(const auto checksum, r.take_be<std::uint32_t>());
     if (magic != segment_magic) return fail(errc::bad_format, "not a log segment");
-    if (checksum != checksum_of(sector)) return fail(errc::bad_checksum, "log segment: bad checksum");
+    if (checksum != crc32c_around(sector, batch_checksum_at))
+        return fail(errc::bad_checksum, "log segment: bad checksum");
     segment_header out;
     TRY_VOID(r.take(out.store));
     TRY(out.number, r.take_be<std::uint64_t>());
@@ -227,7 +218,7 @@ void encode_batch(bytes_span out, batch_header header, bytes_view entries) {
     if (!entries.empty()) std::memcpy(out.data() + batch_header_size, entries.data(), entries.size());
     const std::size_t used = batch_header_size + entries.size();
     std::memset(out.data() + used, 0, out.size() - used);
-    store_be32(out.data() + checksum_offset, checksum_of(out));
+    store_be32(out.data() + batch_checksum_at, crc32c_around(out, batch_checksum_at));
 }
 
 result<batch_header> peek_batch(bytes_view sectors) {
@@ -252,9 +243,10 @@ result<decoded_batch> decode_batch(bytes_view sectors) {
     const std::size_t size = out.header.sector_count * sector_size;
     if (sectors.size() < size) return fail(errc::bad_format, "log batch: ends early");
     sectors = sectors.first(size);
-    reader stored(sectors.subspan(checksum_offset));
+    reader stored(sectors.subspan(batch_checksum_at));
     TRY(const auto checksum, stored.take_be<std::uint32_t>());
-    if (checksum != checksum_of(sectors)) return fail(errc::bad_checksum, "log batch: bad checksum");
+    if (checksum != crc32c_around(sectors, batch_checksum_at))
+        return fail(errc::bad_checksum, "log batch: bad checksum");
     reader r(sectors.subspan(batch_header_size, out.header.entry_bytes));
     while (r.left() != 0) {
         TRY(auto entry, take_entry(r));

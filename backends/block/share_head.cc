@@ -7,27 +7,15 @@
 namespace warifu {
 namespace {
 
-constexpr std::string_view magic = "WRFSHARE";
+constexpr std::string_view share_head_magic = "WRFSHARE";
 constexpr std::uint16_t head_version = 1;
-constexpr std::size_t checksum_offset = 12;
+constexpr std::size_t head_checksum_at = 12;
 constexpr std::size_t data_sectors_max = share_size_max / sector_size + chunk_piece_count_max;
 static_assert(share_head_fixed_size + extent_count_max * extent_encoded_size <= sector_size,
               "the outline of a head lies in its first sector");
 static_assert(share_head_fixed_size + extent_count_max * extent_encoded_size + 4 * chunk_piece_count_max +
                   4 * data_sectors_max + share_side_size_max <=
               share_head_sectors_max * sector_size);
-
-std::uint32_t checksum_of(bytes_view head) {
-    static constexpr std::array<std::byte, 4> hole{};
-    const std::uint32_t front = crc32c(hole, crc32c(head.first(checksum_offset)));
-    return crc32c(head.subspan(checksum_offset + 4), front);
-}
-
-std::uint32_t load_be32(bytes_view bytes) {
-    std::uint32_t value = 0;
-    for (std::size_t i = 0; i < 4; ++i) value = (value << 8U) | std::to_integer<std::uint32_t>(bytes[i]);
-    return value;
-}
 
 /// Counts of the tables, as the fixed part gives them.
 struct head_counts {
@@ -49,8 +37,8 @@ result<head_counts> check_counts(head_counts c) {
 
 result<head_counts> decode_fixed(reader& r, share_head& head) {
     head_counts c;
-    TRY(const auto found_magic, r.take_bytes(magic.size()));
-    if (as_text(found_magic) != magic) return fail(errc::bad_format, "not a share head");
+    TRY(const auto found_magic, r.take_bytes(share_head_magic.size()));
+    if (as_text(found_magic) != share_head_magic) return fail(errc::bad_format, "not a share head");
     TRY(const auto version, r.take_be<std::uint16_t>());
     if (version != head_version) return fail(errc::bad_version, "share head of another version");
     TRY(c.head_sectors, r.take_be<std::uint16_t>());
@@ -110,7 +98,7 @@ encoded_head encode_share_head(const share_head& head) {
         share_head_sectors(head.extents.size(), d.piece_sizes.size(), head.sector_checksums.size(), head.side.size());
     WARIFU_ASSERT(!head.extents.empty() && head.extents.size() <= extent_count_max && d.side_size == head.side.size());
     writer w(sectors * sector_size);
-    w.put_bytes(as_bytes_view(magic)).put_be(head_version).put_be(static_cast<std::uint16_t>(sectors));
+    w.put_bytes(as_bytes_view(share_head_magic)).put_be(head_version).put_be(static_cast<std::uint16_t>(sectors));
     w.put_be<std::uint32_t>(0).put(head.store).put(head.volume).put(head.chunk).put_be(head.generation);
     w.put_be(d.index.value).put_be<std::uint8_t>(0).put_be<std::uint16_t>(0).put(d.policy);
     w.put_be(static_cast<std::uint32_t>(d.piece_sizes.size())).put_be(d.side_size);
@@ -125,14 +113,13 @@ encoded_head encode_share_head(const share_head& head) {
     encoded_head out;
     out.bytes = buffer::zeroed(sectors * sector_size);
     std::memcpy(out.bytes.data(), w.view().data(), w.size());
-    out.checksum = checksum_of(out.bytes.view());
-    for (std::size_t i = 0; i < 4; ++i)
-        out.bytes.data()[checksum_offset + i] = static_cast<std::byte>((out.checksum >> (24 - 8 * i)) & 0xffU);
+    out.checksum = crc32c_around(out.bytes.view(), head_checksum_at);
+    store_be32(out.bytes.data() + head_checksum_at, out.checksum);
     return out;
 }
 
 std::uint32_t share_head_checksum(bytes_view first_sector) {
-    return load_be32(first_sector.subspan(checksum_offset, 4));
+    return load_be32(first_sector.subspan(head_checksum_at, 4));
 }
 
 result<share_head_outline> outline_share_head(bytes_view first_sector) {
@@ -155,7 +142,7 @@ result<share_head> decode_share_head(bytes_view sectors) {
     share_head head;
     TRY(const head_counts counts, decode_fixed(r, head));
     if (counts.head_sectors * sector_size != sectors.size()) return fail(errc::bad_format, "share head: wrong size");
-    if (checksum_of(sectors) != share_head_checksum(sectors))
+    if (crc32c_around(sectors, head_checksum_at) != share_head_checksum(sectors))
         return fail(errc::bad_checksum, "share head: bad checksum");
     TRY(head.extents, decode_extents(r, counts.extents));
     if (sectors_of(head.extents) != std::uint64_t{counts.head_sectors} + counts.data_sectors)

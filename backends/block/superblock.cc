@@ -8,16 +8,10 @@
 namespace warifu {
 namespace {
 
-constexpr std::string_view magic = "WRFSTORE";
-constexpr std::size_t checksum_offset = 12;
+constexpr std::string_view superblock_magic = "WRFSTORE";
+constexpr std::size_t superblock_checksum_at = 12;
 constexpr std::uint32_t flag_free_is_clean = 1;
-static_assert(magic.size() == 8);
-
-std::uint32_t checksum_of(bytes_view sector) {
-    static constexpr std::array<std::byte, 4> hole{};
-    const std::uint32_t front = crc32c(hole, crc32c(sector.first(checksum_offset)));
-    return crc32c(sector.subspan(checksum_offset + 4), front);
-}
+static_assert(superblock_magic.size() == 8);
 
 result<void> check_values(const superblock& block) {
     if (block.sector_count < store_size_min / sector_size || block.sector_count > store_size_max / sector_size)
@@ -37,7 +31,7 @@ result<void> check_values(const superblock& block) {
 
 byte_vector encode_superblock(const superblock& block, unsigned copy) {
     writer w(sector_size);
-    w.put_bytes(as_bytes_view(magic)).put_be(store_version).put_be(static_cast<std::uint16_t>(copy));
+    w.put_bytes(as_bytes_view(superblock_magic)).put_be(store_version).put_be(static_cast<std::uint16_t>(copy));
     w.put_be<std::uint32_t>(0).put(block.uuid).put(block.incarnation).put_be(block.sequence).put_be(block.sector_count);
     w.put_be(block.segment_sectors).put_be(block.free_is_clean ? flag_free_is_clean : std::uint32_t{0});
     w.put_be(block.log_sector).put_be(block.log_segment).put_be(block.log_batch).put_be(block.checkpoint_batch);
@@ -45,9 +39,7 @@ byte_vector encode_superblock(const superblock& block, unsigned copy) {
     byte_vector out = w.take();
     static_assert(superblock_size_used == 8 + 2 + 2 + 4 + 16 + 16 + 8 + 8 + 4 + 4 + 5 * 8);
     out.resize(sector_size);
-    const std::uint32_t checksum = checksum_of(out);
-    for (std::size_t i = 0; i < 4; ++i)
-        out[checksum_offset + i] = static_cast<std::byte>((checksum >> (24 - 8 * i)) & 0xffU);
+    store_be32(out.data() + superblock_checksum_at, crc32c_around(out, superblock_checksum_at));
     return out;
 }
 
@@ -56,14 +48,15 @@ result<superblock> decode_superblock(bytes_view sector, unsigned copy) {
     if (std::ranges::all_of(sector, [](std::byte b) { return b == std::byte{0}; }))
         return fail(errc::not_found, "no store here");
     reader r(sector);
-    TRY(const auto found_magic, r.take_bytes(magic.size()));
-    if (as_text(found_magic) != magic) return fail(errc::bad_format, "not a share store");
+    TRY(const auto found_magic, r.take_bytes(superblock_magic.size()));
+    if (as_text(found_magic) != superblock_magic) return fail(errc::bad_format, "not a share store");
     TRY(const auto version, r.take_be<std::uint16_t>());
     if (version != store_version)
         return fail(errc::bad_version, "store format " + std::to_string(version) + "; this program knows 1");
     TRY(const auto found_copy, r.take_be<std::uint16_t>());
     TRY(const auto checksum, r.take_be<std::uint32_t>());
-    if (checksum != checksum_of(sector)) return fail(errc::bad_checksum, "superblock: bad checksum");
+    if (checksum != crc32c_around(sector, superblock_checksum_at))
+        return fail(errc::bad_checksum, "superblock: bad checksum");
     if (found_copy != copy) return fail(errc::bad_checksum, "superblock: a copy in another's place");
     superblock out;
     TRY_VOID(r.take(out.uuid));

@@ -11,6 +11,16 @@
 
 namespace warifu {
 
+/// Four bytes at `at`, in the place of a checksum that covers what stands around it.
+inline void store_be32(std::byte* at, std::uint32_t value) {
+    for (std::size_t i = 0; i < 4; ++i) at[i] = static_cast<std::byte>((value >> (24 - 8 * i)) & 0xffU);
+}
+inline std::uint32_t load_be32(bytes_view bytes) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < 4; ++i) value = (value << 8U) | std::to_integer<std::uint32_t>(bytes[i]);
+    return value;
+}
+
 /// Takes values from the front of a byte string; fails with bad_format where the input ends early.
 class reader {
   public:

@@ -57,4 +57,10 @@ std::uint32_t crc32c(bytes_view bytes, std::uint32_t seed) {
     return ~update(~seed, bytes);
 }
 
+std::uint32_t crc32c_around(bytes_view bytes, std::size_t place) {
+    static constexpr std::array<std::byte, 4> hole{};
+    const std::uint32_t front = crc32c(hole, crc32c(bytes.first(place)));
+    return crc32c(bytes.subspan(place + hole.size()), front);
+}
+
 }  // namespace warifu

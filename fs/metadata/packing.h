@@ -8,6 +8,10 @@
 
 namespace warifu {
 
+inline std::string text_of(const writer& out) {
+    return std::string(as_text(out.view()));
+}
+
 /// LEB128: seven bits a byte, the low ones first; 1 to 10 bytes.
 inline void put_varint(writer& out, std::uint64_t value) {
     while (value >= 0x80) {

@@ -11,25 +11,21 @@ writer start(record_kind kind) {
     return out;
 }
 
-std::string text(const writer& out) {
-    return std::string(as_text(out.view()));
-}
-
 std::string key_of(record_kind kind) {
-    return text(start(kind));
+    return text_of(start(kind));
 }
 
 std::string key_of(record_kind kind, std::uint64_t number) {
     writer out = start(kind);
     put_ordered(out, number);
-    return text(out);
+    return text_of(out);
 }
 
 std::string key_of(record_kind kind, std::uint64_t first, std::uint64_t second) {
     writer out = start(kind);
     put_ordered(out, first);
     put_ordered(out, second);
-    return text(out);
+    return text_of(out);
 }
 
 /// A reader behind the kind's byte. REQUIRES: the caller's cursor gave a key of this kind.
@@ -62,7 +58,7 @@ std::string entry_key(inode_number directory, std::uint64_t cookie) {
     writer out = start(record_kind::entry);
     put_ordered(out, directory);
     out.put_be(cookie);
-    return text(out);
+    return text_of(out);
 }
 std::string symlink_key(inode_number number) {
     return key_of(record_kind::symlink, number);
@@ -93,7 +89,7 @@ std::string piece_key(const chunk_key& chunk, std::uint16_t piece) {
     put_ordered(out, chunk.epoch);
     put_ordered(out, chunk.sequence);
     out.put_be(piece);
-    return text(out);
+    return text_of(out);
 }
 std::string freed_prefix() {
     return key_of(record_kind::freed);

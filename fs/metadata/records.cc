@@ -24,10 +24,6 @@ constexpr unsigned type_shift = 12;
 
 constexpr std::uint8_t whole_piece = 1;  // of an extent: it is all of its piece
 
-std::string text(const writer& out) {
-    return std::string(as_text(out.view()));
-}
-
 void put_time(writer& out, const time_stamp& time, std::int64_t base_seconds) {
     WARIFU_ASSERT(time.nanoseconds < 1'000'000'000);
     const std::uint64_t delta = static_cast<std::uint64_t>(time.seconds) - static_cast<std::uint64_t>(base_seconds);
@@ -60,7 +56,7 @@ std::uint8_t flags_of(const inode& i) {
 std::string encode(const header_record& r) {
     writer out;
     out.put_bytes(as_bytes_view(magic)).put_be(name_space_version).put_bytes(r.hash_key);
-    return text(out);
+    return text_of(out);
 }
 
 result<header_record> decode_header(std::string_view value) {
@@ -82,7 +78,7 @@ std::string encode(const counters_record& r) {
     put_varint(out, r.stored_bytes);
     put_varint(out, r.next_ticket);
     put_varint(out, r.inodes_reserved);
-    return text(out);
+    return text_of(out);
 }
 
 result<counters_record> decode_counters(std::string_view value) {
@@ -99,7 +95,7 @@ result<counters_record> decode_counters(std::string_view value) {
 std::string encode(const ballot& b) {
     writer out;
     out.put(b);
-    return text(out);
+    return text_of(out);
 }
 
 result<ballot> decode_epoch(std::string_view value) {
@@ -125,7 +121,7 @@ std::string encode(const inode& i) {
     if (flags & has_modify_time) put_time(out, i.modify_time, i.birth_time.seconds);
     if (flags & has_change_time) put_time(out, i.change_time, i.birth_time.seconds);
     if (flags & has_access_time) put_time(out, i.access_time, i.birth_time.seconds);
-    return text(out);
+    return text_of(out);
 }
 
 result<inode> decode_inode(inode_number number, std::string_view value) {
@@ -170,10 +166,10 @@ std::string encode(const entry_record& r) {
     const auto type = static_cast<std::uint8_t>(r.type >> type_shift);
     out.put_be(static_cast<std::uint8_t>(r.last_collision != 0 ? type | has_last_collision : type));
     if (r.last_collision != 0) out.put_be(r.last_collision);
-    if (r.is_placeholder()) return text(out);
+    if (r.is_placeholder()) return text_of(out);
     put_varint(out, r.number);
     out.put_bytes(as_bytes_view(r.name));
-    return text(out);
+    return text_of(out);
 }
 
 result<entry_record> decode_entry(std::string_view value) {
@@ -209,7 +205,7 @@ std::string encode(const extent_record& r) {
         put_varint(out, e.size);
         put_varint(out, e.piece_offset);
     }
-    return text(out);
+    return text_of(out);
 }
 
 result<extent_record> decode_extent(std::string_view key, std::string_view value) {
@@ -245,7 +241,7 @@ std::string encode(const piece_record& r) {
     put_varint(out, r.placement);
     put_varint(out, r.piece_size);
     put_varint(out, r.first_unit);
-    return text(out);
+    return text_of(out);
 }
 
 result<piece_record> decode_piece(std::string_view value) {
@@ -268,7 +264,7 @@ std::string encode(const freed_record& r) {
     put_varint(out, r.placement);
     put_varint(out, r.piece_size);
     put_varint(out, r.first_unit);
-    return text(out);
+    return text_of(out);
 }
 
 result<freed_record> decode_freed(std::string_view value) {

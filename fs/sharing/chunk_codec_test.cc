@@ -77,10 +77,6 @@ bool is_bad_tag(const auto& got) {
     return !got && got.error().code == errc::bad_tag;
 }
 
-share_index at(unsigned i) {
-    return share_index{static_cast<std::uint8_t>(i)};
-}
-
 struct layout_case {
     unsigned k, n;
     chunk_kind kind;

@@ -14,8 +14,6 @@ namespace {
 /// Random bytes are made and used while they are in the second-level cache.
 constexpr std::size_t random_batch_goal = 64U << 10U;
 
-constexpr std::size_t table_size = bit_row::width;
-
 /// A run of units with one sub-block size, at one offset of the secret and of every share.
 struct block_run {
     std::size_t offset = 0;
@@ -46,8 +44,8 @@ void split_run(const xor_program& program, const scheme& shape, const block_run&
     const unsigned random_blocks = shape.random_blocks_per_unit();
     const unsigned blocks = shape.sub_blocks();
     const std::size_t step = run.sub_block;
-    std::array<const std::byte*, table_size> inputs;
-    std::array<std::byte*, table_size> outputs;
+    std::array<const std::byte*, bit_row::width> inputs;
+    std::array<std::byte*, bit_row::width> outputs;
     for (std::size_t unit = 0; unit < run.units; ++unit) {
         const std::byte* random_at = random.data() + unit * random_blocks * step;
         const std::byte* secret_at = secret.data() + unit * blocks * step;
@@ -183,8 +181,8 @@ void join_run(const xor_program& program, const scheme& shape, const block_run& 
               bytes_span out) {
     const xor_kernel kernel = best_xor_kernel();
     const unsigned blocks = shape.sub_blocks();
-    std::array<const std::byte*, table_size> inputs;
-    std::array<std::byte*, table_size> outputs;
+    std::array<const std::byte*, bit_row::width> inputs;
+    std::array<std::byte*, bit_row::width> outputs;
     for (std::size_t unit = 0; unit < run.units; ++unit) {
         const std::size_t at = run.offset + unit * blocks * run.sub_block;
         for (unsigned share = 0; share < shape.k(); ++share)

@@ -10,10 +10,6 @@
 namespace warifu {
 namespace {
 
-share_index at(unsigned i) {
-    return share_index{static_cast<std::uint8_t>(i)};
-}
-
 /// Splits `size` bytes and checks that the subset gives the secret, zero padding, and every share bit for bit.
 void check_subset(const scheme& shape, bytes_view secret, const std::vector<byte_vector>& shares,
                   std::span<const share_index> which) {

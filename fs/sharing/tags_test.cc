@@ -8,7 +8,7 @@
 namespace warifu {
 namespace {
 
-struct world {
+struct tagged {
     scheme shape = *scheme::make(2, 3);
     gf128_point point{gf128{0x1122334455667788ULL, 0x99aabbccddeeff01ULL}};
     piece_name name{chunk_id{ballot{7, 0xabcdef}, 42}, 3};
@@ -22,7 +22,7 @@ struct world {
 };
 
 /// The polynomial symbol by symbol, from the encoding as the header documents it.
-gf128 tag_by_hand(const world& w, bytes_view padded, std::uint32_t length, std::uint32_t number) {
+gf128 tag_by_hand(const tagged& w, bytes_view padded, std::uint32_t length, std::uint32_t number) {
     byte_vector symbols;
     const auto put = [&](std::uint64_t value, unsigned bytes) {
         for (unsigned i = bytes; i-- > 0;) symbols.push_back(static_cast<std::byte>(value >> (8 * i)));
@@ -44,7 +44,7 @@ gf128 tag_by_hand(const world& w, bytes_view padded, std::uint32_t length, std::
 }
 
 TEST(tags, are_the_documented_polynomial) {
-    const world w;
+    const tagged w;
     for (const std::size_t size : {1UL, 15UL, 16UL, 33UL, 100UL, 8192UL, 8192UL + 5000UL, 16384UL + 8190UL}) {
         const auto secret = noise(size, size);
         const piece_layout layout(w.shape, size);
@@ -62,7 +62,7 @@ TEST(tags, are_the_documented_polynomial) {
 }
 
 TEST(tags, a_range_has_the_tags_of_its_place) {
-    const world w;
+    const tagged w;
     const auto secret = noise(5 * 8192 + 77, 2);
     const piece_layout layout(w.shape, secret.size());
     const auto all = w.tags_of(w.name, secret);
@@ -77,7 +77,7 @@ TEST(tags, a_range_has_the_tags_of_its_place) {
 }
 
 TEST(tags, every_bit_and_every_field_counts) {
-    const world w;
+    const tagged w;
     const auto secret = noise(50, 3);
     const piece_layout layout(w.shape, secret.size());
     auto padded = secret;
@@ -116,7 +116,7 @@ TEST(tags, every_bit_and_every_field_counts) {
 }
 
 TEST(tags, zeros_of_different_lengths_have_different_tags) {
-    const world w;
+    const tagged w;
     const auto a = w.tags_of(w.name, byte_vector(32));
     const auto b = w.tags_of(w.name, byte_vector(64));
     EXPECT_FALSE(std::equal(a.begin(), a.begin() + 16, b.begin()));

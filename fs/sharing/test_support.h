@@ -13,6 +13,10 @@
 
 namespace warifu {
 
+inline share_index at(unsigned i) {
+    return share_index{static_cast<std::uint8_t>(i)};
+}
+
 inline byte_vector noise(std::size_t size, std::uint64_t seed) {
     std::mt19937_64 engine(seed);
     byte_vector bytes(size);

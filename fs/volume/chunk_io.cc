@@ -8,7 +8,6 @@
 namespace warifu {
 namespace {
 
-constexpr auto retry_delay = std::chrono::milliseconds(200);
 constexpr double hedge_factor = 4.0;  // of the usual time of a get
 constexpr double hedge_ms_min = 20.0;
 constexpr double latency_weight = 0.1;  // of the newest sample in the moving average

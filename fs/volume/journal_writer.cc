@@ -8,7 +8,6 @@
 namespace warifu {
 namespace {
 
-constexpr auto retry_delay = std::chrono::milliseconds(200);
 constexpr int put_again_max = 3;
 
 }  // namespace
@@ -32,8 +31,8 @@ task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunk
             members_.view_dirty = false;
         }
         const byte_vector payload = encode_journal_record(record);
-        CO_TRY(random_, co_await chunks_.draw(codeword_random_size(chunks_.sharing(), payload.size()),
-                                              key_use::control));
+        CO_TRY(random_,
+               co_await chunks_.draw(codeword_random_size(chunks_.sharing(), payload.size()), key_use::control));
         auto shares = codec_.seal(members_.authority, last_ + 1, holders, payload, *random_);
         if (!shares) co_return fail(std::move(shares).error());
         bytes_since_snapshot_ += payload.size();

@@ -17,6 +17,9 @@
 
 namespace warifu {
 
+/// Between two attempts at a site.
+inline constexpr auto retry_delay = std::chrono::milliseconds(200);
+
 enum class site_role : std::uint8_t {
     down,     // not reached, or its store is not the one that the view knows
     learner,  // gets new writes, is being healed, has no vote and is not read

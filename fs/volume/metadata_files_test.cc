@@ -15,7 +15,7 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint32_t piece_size = 1000;
+constexpr std::uint32_t piece_bytes = 1000;
 constexpr std::size_t cache_size = 1U << 20U;
 const rocksdb::FileOptions file_options;
 const rocksdb::IOOptions io_options;
@@ -26,7 +26,7 @@ std::string path(const std::string& name) {
 
 /// metadata_files on a store in memory, with the file system's calls in short.
 struct fixture {
-    explicit fixture(std::size_t cache = cache_size) : io(piece_size), files(io, {piece_size, cache}) {}
+    explicit fixture(std::size_t cache = cache_size) : io(piece_bytes), files(io, {piece_bytes, cache}) {}
 
     std::unique_ptr<rocksdb::FSWritableFile> writer_of(const std::string& name) {
         std::unique_ptr<rocksdb::FSWritableFile> file;
@@ -171,7 +171,7 @@ TEST(metadata_file_system, a_reader_keeps_what_it_opened_and_sees_it_grow) {
     ASSERT_TRUE(reader->Read(16, io_options, &found, scratch, nullptr).ok());
     EXPECT_EQ(found.ToString(), "wo");
     // What came after the removal is no edit.
-    metadata_files again(f.io, {piece_size, cache_size});
+    metadata_files again(f.io, {piece_bytes, cache_size});
     for (const auto& batch : f.take_all()) ASSERT_TRUE(again.load_edits(batch.bytes));
     EXPECT_EQ(again.snapshot(), f.files.snapshot());
     EXPECT_FALSE(again.file_system()->FileExists(path("a.log"), io_options, nullptr).ok());
@@ -198,7 +198,7 @@ TEST(metadata_file_system, truncate_reopen_and_reuse) {
     ASSERT_TRUE(fixture::append(*reopened, "fresh").ok());
     EXPECT_EQ(f.read("c.log"), "fresh");
     // Cut in the middle of everything: each prefix loads, the whole equals the snapshot.
-    metadata_files again(f.io, {piece_size, cache_size});
+    metadata_files again(f.io, {piece_bytes, cache_size});
     const auto batches = f.take_all();
     EXPECT_GT(batches.size(), 3U);
     for (const auto& batch : batches) ASSERT_TRUE(again.load_edits(batch.bytes));
@@ -236,7 +236,7 @@ TEST(metadata_file_system, table_files_of_any_size_and_any_appends) {
         EXPECT_EQ(f.files.live_table_chunks().size(), f.io.chunk_count());
         // Cold, from the edits alone.
         fixture cold;
-        metadata_files again(f.io, {piece_size, cache_size});
+        metadata_files again(f.io, {piece_bytes, cache_size});
         ASSERT_TRUE(again.load_edits(batches[0].bytes));
         std::unique_ptr<rocksdb::FSRandomAccessFile> reader;
         ASSERT_TRUE(again.file_system()->NewRandomAccessFile(path("1.sst"), file_options, &reader, nullptr).ok());
@@ -261,7 +261,7 @@ TEST(metadata_file_system, an_unfinished_table_never_was_and_its_chunks_are_dead
     ASSERT_EQ(batches.size(), 1U);
     EXPECT_TRUE(batches[0].chunks.empty());
     EXPECT_EQ(batches[0].dead.size(), f.io.chunk_count());
-    metadata_files again(f.io, {piece_size, cache_size});
+    metadata_files again(f.io, {piece_bytes, cache_size});
     EXPECT_TRUE(again.load_edits(batches[0].bytes));
     EXPECT_EQ(again.snapshot(), f.files.snapshot());
 }
@@ -308,7 +308,7 @@ TEST(metadata_files, a_batch_is_bounded_in_bytes_and_cuts_only_appends) {
         ASSERT_TRUE(fixture::append(*file, bytes.substr(i, 10'000)).ok());
     for (int i = 0; i < 3000; ++i) ASSERT_TRUE(f.write(std::to_string(i) + ".sst", "x").ok());
     std::size_t total = 0;
-    metadata_files again(f.io, {piece_size, cache_size});
+    metadata_files again(f.io, {piece_bytes, cache_size});
     for (const auto& batch : f.take_all()) {
         EXPECT_LE(batch.bytes.size(), edit_batch_size_min);
         total += batch.bytes.size();
@@ -353,7 +353,7 @@ TEST(metadata_files, load_refuses_what_does_not_fit) {
         byte_vector bytes;
         for (std::size_t i = 0; i < c.hexadecimal.size(); i += 2)
             bytes.push_back(static_cast<std::byte>(std::stoul(std::string(c.hexadecimal.substr(i, 2)), nullptr, 16)));
-        metadata_files files(f.io, {piece_size, cache_size});
+        metadata_files files(f.io, {piece_bytes, cache_size});
         const auto loaded = files.load_edits(bytes);
         ASSERT_FALSE(loaded);
         EXPECT_EQ(loaded.error().code, c.code) << loaded.error().message();
@@ -385,7 +385,7 @@ TEST(metadata_pieces, prefetch_fills_and_a_cache_of_nothing_works) {
     const std::string bytes = pattern(20'000);
     ASSERT_TRUE(f.write("1.sst", bytes).ok());
     for (const std::size_t cache : {std::size_t{0}, cache_size}) {
-        metadata_files cold(f.io, {piece_size, cache});
+        metadata_files cold(f.io, {piece_bytes, cache});
         if (cache == 0) {
             ASSERT_TRUE(cold.load_edits(f.files.take_edits(1U << 20U).bytes));
         } else {
@@ -410,7 +410,7 @@ TEST(metadata_pieces, readers_that_miss_one_piece_share_one_fetch) {
     ASSERT_TRUE(f.write("1.sst", bytes).ok());
     (void)f.take_all();
     for (const bool fails : {true, false}) {
-        metadata_files cold(f.io, {piece_size, cache_size});
+        metadata_files cold(f.io, {piece_bytes, cache_size});
         ASSERT_TRUE(cold.load_edits(f.files.snapshot()));
         f.io.gets = 0;
         f.io.hold_gets = true;
@@ -458,8 +458,8 @@ class lying_io : public memory_table_io {
 };
 
 TEST(metadata_pieces, a_piece_of_another_size_is_refused) {
-    lying_io io(piece_size);
-    metadata_files files(io, {piece_size, 0});
+    lying_io io(piece_bytes);
+    metadata_files files(io, {piece_bytes, 0});
     std::unique_ptr<rocksdb::FSWritableFile> file;
     ASSERT_TRUE(files.file_system()->NewWritableFile(path("1.sst"), file_options, &file, nullptr).ok());
     ASSERT_TRUE(file->Append("some bytes", io_options, nullptr).ok());

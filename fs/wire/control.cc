@@ -9,14 +9,6 @@ message_body fields_of(writer& out) {
     return body;
 }
 
-result<pad_range> take_range(reader& in) {
-    pad_range range;
-    TRY(range.offset, in.take_be<std::uint64_t>());
-    TRY(range.size, in.take_be<std::uint64_t>());
-    if (range.end() < range.offset) return fail(errc::bad_format, "a pad range wraps around");
-    return range;
-}
-
 }  // namespace
 
 message_body encode_window(const window_message& message) {
@@ -28,7 +20,7 @@ message_body encode_window(const window_message& message) {
 result<window_message> decode_window(const body_view& body) {
     TRY(reader in, fields_only(body));
     window_message message;
-    TRY(message.range, take_range(in));
+    TRY(message.range, take_pad_range(in));
     TRY_VOID(in.done());
     return message;
 }
@@ -42,7 +34,7 @@ message_body encode_window_refusal(const window_refusal& message) {
 result<window_refusal> decode_window_refusal(const body_view& body) {
     TRY(reader in, fields_only(body));
     window_refusal message;
-    TRY(message.range, take_range(in));
+    TRY(message.range, take_pad_range(in));
     TRY(message.next_free, in.take_be<std::uint64_t>());
     TRY_VOID(in.done());
     return message;

@@ -1,5 +1,7 @@
 #include "fs/wire/greeting.h"
 
+#include "fs/wire/message.h"
+
 namespace warifu {
 namespace {
 
@@ -20,14 +22,6 @@ result<std::string> take_name(reader& in) {
 void put_name(writer& out, std::string_view name) {
     const auto cut = name.substr(0, site_name_size_max);
     out.put_be(static_cast<std::uint8_t>(cut.size())).put_bytes(as_bytes_view(cut));
-}
-
-result<pad_range> take_range(reader& in) {
-    pad_range range;
-    TRY(range.offset, in.take_be<std::uint64_t>());
-    TRY(range.size, in.take_be<std::uint64_t>());
-    if (range.end() < range.offset) return fail(errc::bad_format, "a pad range wraps around");
-    return range;
 }
 
 result<mac_tag> take_tag(reader& in) {
@@ -109,7 +103,7 @@ result<greeting_message> decode_greeting(bytes_view body) {
     reader in(body);
     greeting_message message;
     TRY(message.slot_offset, in.take_be<std::uint64_t>());
-    TRY(message.window, take_range(in));
+    TRY(message.window, take_pad_range(in));
     TRY(message.tag, take_tag(in));
     return message;
 }
@@ -126,7 +120,7 @@ result<welcome_message> decode_welcome(bytes_view body) {
     welcome_message message;
     TRY(message.status, in.take_be<std::uint16_t>());
     TRY(message.next_free, in.take_be<std::uint64_t>());
-    TRY(message.window, take_range(in));
+    TRY(message.window, take_pad_range(in));
     TRY(message.tag, take_tag(in));
     return message;
 }

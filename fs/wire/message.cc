@@ -28,6 +28,14 @@ result<reader> fields_only(const body_view& body) {
     return reader(body.fields);
 }
 
+result<pad_range> take_pad_range(reader& in) {
+    pad_range range;
+    TRY(range.offset, in.take_be<std::uint64_t>());
+    TRY(range.size, in.take_be<std::uint64_t>());
+    if (range.end() < range.offset) return fail(errc::bad_format, "a pad range wraps around");
+    return range;
+}
+
 message_header_bytes encode_message_header(const message_header& header) {
     writer out(message_header_size);
     out.put_be(static_cast<std::uint16_t>(header.what)).put_be(static_cast<std::uint8_t>(header.kind));

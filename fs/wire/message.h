@@ -27,6 +27,8 @@ struct body_view {
 
 /// A reader of the fields of a message that has no payload. Errors: bad_format when it has one.
 result<reader> fields_only(const body_view& body);
+/// Errors: bad_format when it wraps around.
+result<pad_range> take_pad_range(reader& in);
 
 struct message_header {
     verb what = verb::state;

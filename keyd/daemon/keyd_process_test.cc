@@ -15,7 +15,7 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint64_t block_size = 1U << 20U;
+constexpr std::uint64_t process_block_size = 1U << 20U;
 
 struct keyd_process {
     explicit keyd_process(const keyd_options& options) {
@@ -102,7 +102,7 @@ TEST(keyd_process, kill_9_under_load_never_hands_a_byte_out_twice) {
     std::filesystem::create_directories(directory / "a/incoming");
     recorder record;
     for (unsigned round = 0; round < 15; ++round) {
-        write_block(make_block(ab, round * block_size, block_size), {directory / "a/incoming"});
+        write_block(make_block(ab, round * process_block_size, process_block_size), {directory / "a/incoming"});
         keyd_process daemon(options);
         run(consume(directory / "a/keyd.sock", round, record, daemon.pid));
         EXPECT_EQ(daemon.end(SIGKILL), -SIGKILL);
@@ -130,7 +130,7 @@ TEST(keyd_process, sigterm_is_a_clean_stop_that_burns_nothing) {
     options.directory = directory / "a";
     options.control_reserve = 0;
     std::filesystem::create_directories(directory / "a/incoming");
-    const auto block = make_block(ab, 0, block_size);
+    const auto block = make_block(ab, 0, process_block_size);
     write_block(block, {directory / "a/incoming"});
     const auto data = [&] { return read_all(directory / "a/blocks/" + to_text(block.id) + ".pad"); };
     const auto is_zero = [](const byte_vector& bytes, std::size_t from, std::size_t to) {

@@ -12,7 +12,7 @@ namespace {
 using asio::ip::tcp;
 
 constexpr std::size_t request_size_max = 8192;
-constexpr std::size_t connection_count_max = 16;
+constexpr std::size_t scrape_count_max = 16;
 constexpr std::uint32_t exchange_time_ms = 5'000;
 
 result<tcp::endpoint> endpoint_of(const std::string& address) {
@@ -62,9 +62,9 @@ result<std::shared_ptr<metrics_server>> metrics_server::start(asio::any_io_execu
     acceptor.open(endpoint.protocol(), ec);
     if (!ec) acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
     if (!ec) acceptor.bind(endpoint, ec);
-    if (!ec) acceptor.listen(static_cast<int>(connection_count_max), ec);
+    if (!ec) acceptor.listen(static_cast<int>(scrape_count_max), ec);
     if (ec) {
-        const errc code = ec == asio::error::address_in_use ? errc::busy
+        const errc code = ec == asio::error::address_in_use  ? errc::busy
                           : ec == asio::error::access_denied ? errc::denied
                                                              : errc::no_such_address;
         return fail(code, fmt::format("cannot listen on {} for metrics: {}", address, ec.message()));
@@ -90,7 +90,7 @@ awaitable<void> metrics_server::accept_all(std::shared_ptr<metrics_server> self)
         const auto [ec] = co_await self->acceptor_.async_accept(*socket, use_values);
         if (ec == asio::error::operation_aborted || !self->acceptor_.is_open()) co_return;
         if (ec) co_await sleep_for(std::chrono::milliseconds(100));  // out of descriptors
-        if (ec || self->open_ >= connection_count_max) continue;
+        if (ec || self->open_ >= scrape_count_max) continue;
         ++self->open_;
         asio::co_spawn(self->core_, answer(self, socket), [self](std::exception_ptr) { --self->open_; });
     }

@@ -11,8 +11,8 @@
 namespace warifu {
 namespace {
 
-constexpr std::string_view magic = "WARICTRL";
-constexpr std::uint16_t version_current = 1;
+constexpr std::string_view control_pad_magic = "WARICTRL";
+constexpr std::uint16_t control_pad_version = 1;
 
 bool contains(const std::vector<slot_run>& runs, std::uint64_t slot) {
     return std::ranges::any_of(runs, [&](const slot_run& r) { return r.begin <= slot && slot < r.end; });
@@ -110,16 +110,10 @@ result<void> control_state::add(link_end master, bool hello, std::uint64_t first
     return {};
 }
 
-namespace {
-
-
-
-}  // namespace
-
 byte_vector encode_control_state(const control_state& state) {
     // One allocation, so that no copy of the secret bytes stays behind in memory that was given back.
     writer out(512 + state.enrolments.size() * 16 + state.slots.size() * (8 + control_slot_size));
-    out.put_bytes(as_bytes_view(magic)).put_be(version_current).put_be<std::uint16_t>(0).put(state.id);
+    out.put_bytes(as_bytes_view(control_pad_magic)).put_be(control_pad_version).put_be<std::uint16_t>(0).put(state.id);
     put_site_name(out, state.own);
     put_site_name(out, state.peer);
     for (const auto next : state.next) out.put_be(next);
@@ -135,12 +129,12 @@ result<control_state> decode_control_state(bytes_view bytes) {
     if (bytes.size() < 4) return fail(errc::bad_format, "too short");
     reader in(bytes.first(bytes.size() - 4));
     reader end(bytes.last(4));
-    TRY(const auto found_magic, in.take_bytes(magic.size()));
-    if (as_text(found_magic) != magic) return fail(errc::bad_format, "not a control pad");
+    TRY(const auto found_magic, in.take_bytes(control_pad_magic.size()));
+    if (as_text(found_magic) != control_pad_magic) return fail(errc::bad_format, "not a control pad");
     TRY(const auto crc, end.take_be<std::uint32_t>());
     if (crc != crc32c(bytes.first(bytes.size() - 4))) return fail(errc::bad_checksum, "the control pad is damaged");
     TRY(const auto version, in.take_be<std::uint16_t>());
-    if (version != version_current) return fail(errc::bad_version, "unknown version of a control pad");
+    if (version != control_pad_version) return fail(errc::bad_version, "unknown version of a control pad");
     TRY(const auto reserved, in.take_be<std::uint16_t>());
     if (reserved != 0) return fail(errc::bad_format, "reserved bytes are set");
     control_state state;

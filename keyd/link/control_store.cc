@@ -17,9 +17,8 @@ namespace {
 
 constexpr std::string_view enrolment_magic = "WARIENRL";
 constexpr std::uint16_t enrolment_version = 1;
-constexpr std::size_t enrolment_size =
-    8 + 2 + 1 + 1 + 16 + 2 * site_name_field_size +
-    (control_hello_slots_target + control_work_slots_target) * control_slot_size + 4;
+constexpr std::size_t enrolment_size = 8 + 2 + 1 + 1 + 16 + 2 * site_name_field_size +
+                                       (control_hello_slots_target + control_work_slots_target) * control_slot_size + 4;
 constexpr std::size_t control_file_size_max =
     512 + control_enrolments_max * 16 + control_slots_max * (8 + control_slot_size);
 
@@ -52,7 +51,6 @@ bool is_there(const std::string& path) {
     struct stat status{};
     return ::lstat(path.c_str(), &status) == 0;
 }
-
 
 error with_file(const std::string& path, const error& e) {
     return error(e.code, path + ": " + e.text);
@@ -135,8 +133,7 @@ result<std::string> accept_enrolment(const std::string& directory, const std::st
     const auto e = decode_enrolment(bytes.bytes);
     if (!e) return fail(with_file(file, e.error()));
     if (e->own() != own && e->peer() == own)
-        return fail(errc::denied,
-                    fmt::format("{}: is the file of the other end, {}; this is {}", file, e->own(), own));
+        return fail(errc::denied, fmt::format("{}: is the file of the other end, {}; this is {}", file, e->own(), own));
     if (e->own() != own)
         return fail(errc::denied,
                     fmt::format("{}: is for the link {} - {}, not for {}", file, e->caller, e->listener, own));
@@ -177,12 +174,13 @@ result<bool> control_store::take_enrolment() {
     TRY(const auto bytes, read_file(waiting, enrolment_size));
     auto e = decode_enrolment(bytes.bytes);
     const bool known = e && std::ranges::count(state_.enrolments, e->id) != 0;
-    if (!e || e->own() != own_ || e->peer() != peer_ || known ||
-        state_.enrolments.size() >= control_enrolments_max) {
+    if (!e || e->own() != own_ || e->peer() != peer_ || known || state_.enrolments.size() >= control_enrolments_max) {
         // A crash after the last import may have left its file behind: that one is just removed.
         const bool leftover = e && known && e->id == state_.id;
-        if (leftover) TRY_VOID(erase_file(waiting));
-        else TRY_VOID(rename_file(waiting, waiting + ".refused"));
+        if (leftover)
+            TRY_VOID(erase_file(waiting));
+        else
+            TRY_VOID(rename_file(waiting, waiting + ".refused"));
         if (leftover) return false;
         if (!e) return fail(with_file(waiting, e.error()));
         return fail(known ? errc::exists : errc::denied, waiting + ": refused");

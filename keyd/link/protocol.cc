@@ -9,7 +9,7 @@
 namespace warifu::link_protocol {
 namespace {
 
-constexpr std::string_view magic = "WARILINK";
+constexpr std::string_view link_magic = "WARILINK";
 
 enum class type : std::uint8_t {
     call = 0x01,
@@ -34,12 +34,12 @@ writer begin(type t) {
 }
 writer begin_greeting(type t) {
     writer out;
-    out.put_bytes(as_bytes_view(magic)).put_be(link_version).put_be(static_cast<std::uint8_t>(t));
+    out.put_bytes(as_bytes_view(link_magic)).put_be(link_version).put_be(static_cast<std::uint8_t>(t));
     return out;
 }
 result<void> take_greeting(reader& in, type wanted) {
-    TRY(const auto found, in.take_bytes(magic.size()));
-    if (as_text(found) != magic) return fail(errc::bad_format, "not a greeting of a link");
+    TRY(const auto found, in.take_bytes(link_magic.size()));
+    if (as_text(found) != link_magic) return fail(errc::bad_format, "not a greeting of a link");
     TRY(const auto version, in.take_be<std::uint16_t>());
     if (version != link_version) return fail(errc::bad_version, fmt::format("unknown version {}", version));
     TRY(const auto t, in.take_be<std::uint8_t>());
@@ -147,8 +147,10 @@ result<message> read_have(reader& in) {
     TRY(const auto bits, in.take_bytes(divide_up(count, 8)));
     for (std::size_t i = 0; i < bits.size() * 8; ++i) {
         const bool set = (std::to_integer<unsigned>(bits[i / 8]) & (0x80U >> (i % 8))) != 0;
-        if (i < count) m.present.push_back(set);
-        else if (set) return fail(errc::bad_format, "padding bits are set");
+        if (i < count)
+            m.present.push_back(set);
+        else if (set)
+            return fail(errc::bad_format, "padding bits are set");
     }
     TRY(m.path, take_path(in));
     return m;
@@ -244,12 +246,18 @@ result<message> read_state(reader& in) {
 
 result<message> read_body(type t, reader& in) {
     switch (t) {
-        case type::offer: return read_offer(in);
-        case type::have: return read_have(in);
-        case type::block: return read_block(in);
-        case type::stored: return read_stored(in);
-        case type::refused: return read_refused(in);
-        case type::state: return read_state(in);
+        case type::offer:
+            return read_offer(in);
+        case type::have:
+            return read_have(in);
+        case type::block:
+            return read_block(in);
+        case type::stored:
+            return read_stored(in);
+        case type::refused:
+            return read_refused(in);
+        case type::state:
+            return read_state(in);
         case type::abandon: {
             TRY(const auto round, in.take_be<std::uint32_t>());
             return abandon{round};
@@ -262,7 +270,8 @@ result<message> read_body(type t, reader& in) {
             TRY(const auto slot, in.take_be<std::uint64_t>());
             return slot_taken{slot};
         }
-        default: return fail(errc::bad_format, "unknown type of message");
+        default:
+            return fail(errc::bad_format, "unknown type of message");
     }
 }
 
@@ -366,8 +375,10 @@ std::string tidy_name(const std::string& name) {
         const auto byte = static_cast<unsigned char>(c);
         const bool plain = byte >= 0x20 && byte < 0x7f;
         if (out.size() + (plain ? 1 : 3) > link_node_name_size_max) break;
-        if (plain) out += c;
-        else out.append({'%', digits[byte / 16], digits[byte % 16]});
+        if (plain)
+            out += c;
+        else
+            out.append({'%', digits[byte / 16], digits[byte % 16]});
     }
     return out;
 }

@@ -10,8 +10,8 @@
 namespace warifu {
 namespace {
 
-constexpr std::string_view magic = "WARIWITN";
-constexpr std::uint16_t version_current = 1;
+constexpr std::string_view witness_magic = "WARIWITN";
+constexpr std::uint16_t witness_version = 1;
 constexpr std::size_t entry_size = 16 + 8 + 8 + 8;
 constexpr std::size_t overhead = 8 + 2 + 2 + 4;
 
@@ -29,7 +29,9 @@ result<std::vector<witnessed_ledger>> read_file(const std::string& path) {
 
 byte_vector encode_witness(const std::vector<witnessed_ledger>& ledgers) {
     writer out(overhead + ledgers.size() * entry_size);
-    out.put_bytes(as_bytes_view(magic)).put_be(version_current).put_be(static_cast<std::uint16_t>(ledgers.size()));
+    out.put_bytes(as_bytes_view(witness_magic))
+        .put_be(witness_version)
+        .put_be(static_cast<std::uint16_t>(ledgers.size()));
     for (const auto& one : ledgers) out.put(one.id).put_be(one.run).put_be(one.before).put_be(one.sequence);
     out.put_be(crc32c(out.view()));
     return out.take();
@@ -38,10 +40,10 @@ byte_vector encode_witness(const std::vector<witnessed_ledger>& ledgers) {
 result<std::vector<witnessed_ledger>> decode_witness(bytes_view bytes) {
     if (bytes.size() < overhead) return fail(errc::bad_format, "too short for a witness's file");
     reader in(bytes);
-    TRY(const auto found, in.take_bytes(magic.size()));
-    if (as_text(found) != magic) return fail(errc::bad_format, "not a witness's file");
+    TRY(const auto found, in.take_bytes(witness_magic.size()));
+    if (as_text(found) != witness_magic) return fail(errc::bad_format, "not a witness's file");
     TRY(const auto version, in.take_be<std::uint16_t>());
-    if (version != version_current) return fail(errc::bad_version, "a witness's file of another version");
+    if (version != witness_version) return fail(errc::bad_version, "a witness's file of another version");
     TRY(const auto crc, reader(bytes.last(4)).take_be<std::uint32_t>());
     if (crc != crc32c(bytes.first(bytes.size() - 4))) return fail(errc::bad_checksum, "a witness's file is damaged");
     TRY(const auto count, in.take_be<std::uint16_t>());
@@ -61,8 +63,10 @@ link_witness link_witness::open(std::string file) {
     link_witness out;
     out.file_ = std::move(file);
     auto found = read_file(out.file_);
-    if (found) out.ledgers_ = std::move(*found);
-    else out.last_error_ = out.file_ + ": " + found.error().message();
+    if (found)
+        out.ledgers_ = std::move(*found);
+    else
+        out.last_error_ = out.file_ + ": " + found.error().message();
     return out;
 }
 

@@ -16,15 +16,15 @@
 namespace warifu {
 namespace {
 
-constexpr std::string_view magic = "WARILEDG";
-constexpr std::uint16_t version_current = 2;
+constexpr std::string_view ledger_magic = "WARILEDG";
+constexpr std::uint16_t ledger_version = 2;
 constexpr std::uint16_t version_without_numbers = 1;  // zeros for the header's first and durable
 static_assert(8 + 2 + 2 + 16 + 8 + 8 + site_name_field_size + 8 + 8 + 4 == ledger_header_size);
 static_assert(4 + 4 + 8 + 8 == ledger_frame_size);
 
 byte_vector encode_header(const ledger_header& header) {
     writer out(ledger_header_size);
-    out.put_bytes(as_bytes_view(magic)).put_be(version_current).put_be<std::uint16_t>(0).put(header.id);
+    out.put_bytes(as_bytes_view(ledger_magic)).put_be(ledger_version).put_be<std::uint16_t>(0).put(header.id);
     out.put_be(header.generation).put_be(static_cast<std::uint64_t>(header.created_ns));
     put_site_name(out, header.site);
     out.put_be(header.first).put_be(header.durable);
@@ -35,12 +35,12 @@ byte_vector encode_header(const ledger_header& header) {
 result<ledger_header> decode_header(bytes_view bytes) {
     if (bytes.size() < ledger_header_size) return fail(errc::bad_format, "shorter than a ledger's header");
     reader in(bytes.first(ledger_header_size));
-    TRY(const auto found, in.take_bytes(magic.size()));
-    if (as_text(found) != magic) return fail(errc::bad_format, "not a ledger");
+    TRY(const auto found, in.take_bytes(ledger_magic.size()));
+    if (as_text(found) != ledger_magic) return fail(errc::bad_format, "not a ledger");
     TRY(const auto crc, reader(bytes.subspan(ledger_header_size - 4)).take_be<std::uint32_t>());
     if (crc != crc32c(bytes.first(ledger_header_size - 4))) return fail(errc::bad_checksum, "the header is damaged");
     TRY(const auto version, in.take_be<std::uint16_t>());
-    if (version != version_current && version != version_without_numbers)
+    if (version != ledger_version && version != version_without_numbers)
         return fail(errc::bad_version, fmt::format("unknown version {}", version));
     TRY_VOID(in.take_be<std::uint16_t>());
     ledger_header header;
@@ -52,7 +52,7 @@ result<ledger_header> decode_header(bytes_view bytes) {
     TRY(header.first, in.take_be<std::uint64_t>());
     TRY(header.durable, in.take_be<std::uint64_t>());
     if (version == version_without_numbers) header.first = header.durable = 0;
-    if (version == version_current && (header.first == 0 || header.durable < header.first))
+    if (version == ledger_version && (header.first == 0 || header.durable < header.first))
         return fail(errc::bad_format, "the header's record numbers make no sense");
     return header;
 }

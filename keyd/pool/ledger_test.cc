@@ -12,7 +12,7 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint64_t block_size = 128U << 10U;
+constexpr std::uint64_t ledger_block_size = 128U << 10U;
 
 std::vector<ledger_record> one_of_each() {
     const auto block = make_block(ab, 0, 1U << 20U);
@@ -232,7 +232,7 @@ TEST(pool_state, overlapping_handouts_are_a_contradiction) {
     for (const auto& [what, events, good] : rows) {
         pool_state state;
         ASSERT_TRUE(state.apply(stream_added{0, ab}));
-        ASSERT_TRUE(state.apply(block_imported{0, make_block(ab, 0, block_size), 0}));
+        ASSERT_TRUE(state.apply(block_imported{0, make_block(ab, 0, ledger_block_size), 0}));
         for (std::size_t i = 0; i + 1 < events.size(); ++i) ASSERT_TRUE(state.apply(events[i])) << what;
         const auto free = state.streams()[0].free_bytes;
         const auto last = state.apply(events.back());
@@ -277,7 +277,7 @@ TEST(pool_state, a_snapshot_of_full_interval_sets_is_taken_back) {
 /// Some event that may make sense.
 void random_event(pool_state& state, std::mt19937& random, int step) {
     const auto stream = static_cast<std::uint16_t>(random() % 2);
-    const std::uint64_t offset = random() % (3 * block_size);
+    const std::uint64_t offset = random() % (3 * ledger_block_size);
     const pad_range range{offset, 1 + random() % 9000};
     const auto& open = state.streams()[stream].open;
     switch (random() % 8) {
@@ -298,7 +298,8 @@ void random_event(pool_state& state, std::mt19937& random, int step) {
             (void)state.apply(range_burnt{stream, range});
             break;
         case 3:
-            (void)state.apply(hello_spent{stream, {offset / block_size * block_size + offset % 4000 / 96 * 96, 96}});
+            (void)state.apply(
+                hello_spent{stream, {offset / ledger_block_size * ledger_block_size + offset % 4000 / 96 * 96, 96}});
             break;
         case 4:
             (void)state.apply(range_erased{stream, range});
@@ -307,7 +308,8 @@ void random_event(pool_state& state, std::mt19937& random, int step) {
             if (random() % 8 == 0) (void)state.apply(floor_raised{stream, offset / 4});
             break;
         case 6:
-            if (random() % 8 == 0) (void)state.apply(block_gone{stream, offset / block_size * block_size});
+            if (random() % 8 == 0)
+                (void)state.apply(block_gone{stream, offset / ledger_block_size * ledger_block_size});
             break;
         default:
             break;
@@ -340,7 +342,7 @@ TEST(pool_state, a_snapshot_leads_to_the_same_state) {
         ASSERT_TRUE(state.apply(stream_added{0, ab}));
         ASSERT_TRUE(state.apply(stream_added{1, ba}));
         for (std::uint16_t i = 0; i < 6; ++i) {
-            auto block = make_block(ab, i / 2 * block_size, block_size);
+            auto block = make_block(ab, i / 2 * ledger_block_size, ledger_block_size);
             ASSERT_TRUE(state.apply(block_imported{static_cast<std::uint16_t>(i % 2), block, i}));
         }
         for (int step = 0; step < 60; ++step) random_event(state, random, step);

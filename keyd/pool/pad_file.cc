@@ -15,20 +15,18 @@
 namespace warifu {
 namespace {
 
-constexpr std::string_view magic = "WARIPAD1";
-constexpr std::uint16_t version_current = 1;
+constexpr std::string_view pad_file_magic = "WARIPAD1";
+constexpr std::uint16_t pad_file_version = 1;
 constexpr std::uint32_t flag_data_crc = 1;
 constexpr std::size_t header_used_size = 192;
 constexpr std::size_t crc_offset = pad_header_size - 4;
 static_assert(8 + 2 + 1 + 1 + 4 + 16 + 8 + 8 + 4 + 4 + 8 + 2 * site_name_field_size == header_used_size);
-
 
 }  // namespace
 
 std::uint32_t hello_region_size(std::uint64_t block_size) {
     return static_cast<std::uint32_t>(round_up(std::max<std::uint64_t>(4096, block_size / 1024), 4096));
 }
-
 
 result<void> check_block_header(const block_header& block) {
     const auto& range = block.range;
@@ -52,7 +50,7 @@ result<void> check_block_header(const block_header& block) {
 byte_vector encode_pad_header(const pad_file_header& header) {
     const auto& block = header.block;
     writer out(pad_header_size);
-    out.put_bytes(as_bytes_view(magic)).put_be(version_current);
+    out.put_bytes(as_bytes_view(pad_file_magic)).put_be(pad_file_version);
     out.put_be(static_cast<std::uint8_t>(block.kind)).put_be(static_cast<std::uint8_t>(block.strength));
     out.put_be<std::uint32_t>(header.data_crc ? flag_data_crc : 0);
     out.put(block.id).put_be(block.range.offset).put_be(block.range.size).put_be(block.hello_size);
@@ -68,12 +66,12 @@ byte_vector encode_pad_header(const pad_file_header& header) {
 result<pad_file_header> decode_pad_header(bytes_view sector) {
     if (sector.size() != pad_header_size) return fail(errc::bad_format, "shorter than a pad file's header");
     reader in(sector);
-    TRY(const auto found_magic, in.take_bytes(magic.size()));
-    if (as_text(found_magic) != magic) return fail(errc::bad_format, "not a pad file");
+    TRY(const auto found_magic, in.take_bytes(pad_file_magic.size()));
+    if (as_text(found_magic) != pad_file_magic) return fail(errc::bad_format, "not a pad file");
     TRY(const auto crc, reader(sector.subspan(crc_offset)).take_be<std::uint32_t>());
     if (crc != crc32c(sector.first(crc_offset))) return fail(errc::bad_checksum, "the header is damaged");
     TRY(const auto version, in.take_be<std::uint16_t>());
-    if (version != version_current) return fail(errc::bad_version, fmt::format("unknown version {}", version));
+    if (version != pad_file_version) return fail(errc::bad_version, fmt::format("unknown version {}", version));
     TRY(const auto kind, in.take_be<std::uint8_t>());
     TRY(const auto strength, in.take_be<std::uint8_t>());
     TRY(const auto flags, in.take_be<std::uint32_t>());

@@ -7,10 +7,10 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint64_t block_size = 128U << 10U;
+constexpr std::uint64_t file_block_size = 128U << 10U;
 
 TEST(pad_file, header_round_trip) {
-    pad_file_header header{make_block(ab, 1U << 20U, block_size), 0x12345678U};
+    pad_file_header header{make_block(ab, 1U << 20U, file_block_size), 0x12345678U};
     header.block.strength = claim::information_theoretic;
     auto bytes = encode_pad_header(header);
     ASSERT_EQ(bytes.size(), pad_header_size);
@@ -24,7 +24,7 @@ TEST(pad_file, header_round_trip) {
 }
 
 TEST(pad_file, every_flipped_header_byte_is_caught) {
-    const auto good = encode_pad_header(pad_file_header{make_block(ab, 0, block_size), 1U});
+    const auto good = encode_pad_header(pad_file_header{make_block(ab, 0, file_block_size), 1U});
     for (std::size_t i = 0; i < good.size(); ++i) {
         auto bad = good;
         bad[i] ^= std::byte{0x10};
@@ -34,7 +34,7 @@ TEST(pad_file, every_flipped_header_byte_is_caught) {
 
 /// A header with a right checksum and wrong fields.
 result<pad_file_header> with_fields(const std::function<void(block_header&)>& change) {
-    auto block = make_block(ab, 0, block_size);
+    auto block = make_block(ab, 0, file_block_size);
     change(block);
     return decode_pad_header(encode_pad_header(pad_file_header{block, 1U}));
 }
@@ -46,7 +46,7 @@ TEST(pad_file, nonsense_fields_are_refused) {
     EXPECT_FALSE(with_fields([](auto& b) { b.range.offset = 1; }));
     EXPECT_FALSE(with_fields([](auto& b) { b.range.offset = ~std::uint64_t{4095}; }));
     EXPECT_FALSE(with_fields([](auto& b) { b.hello_size = 0; }));
-    EXPECT_FALSE(with_fields([](auto& b) { b.hello_size = block_size; }));
+    EXPECT_FALSE(with_fields([](auto& b) { b.hello_size = file_block_size; }));
     EXPECT_FALSE(with_fields([](auto& b) { b.stream.sender = "b"; })) << "a pad has two sites";
     EXPECT_FALSE(with_fields([](auto& b) { b.stream.sender = ""; }));
     EXPECT_FALSE(with_fields([](auto& b) { b.stream.sender = "../a"; }));
@@ -59,11 +59,11 @@ TEST(pad_file, nonsense_fields_are_refused) {
 
 TEST(pad_file, truncated_damaged_and_foreign_files_are_named) {
     const temporary_directory directory;
-    const auto block = make_block(ab, 0, block_size);
+    const auto block = make_block(ab, 0, file_block_size);
     const auto path = write_block(block, {directory.path()}).front();
     ASSERT_TRUE(verify_pad_file(path));
     const auto good = read_all(path);
-    ASSERT_EQ(good.size(), pad_header_size + block_size);
+    ASSERT_EQ(good.size(), pad_header_size + file_block_size);
 
     const auto refused = [&](bytes_view bytes, errc code) {
         write_all(path, bytes);
@@ -90,11 +90,11 @@ TEST(pad_file, truncated_damaged_and_foreign_files_are_named) {
 TEST(pad_file, an_unfinished_file_leaves_nothing) {
     const temporary_directory directory;
     {
-        auto writer = pad_file_writer::create(directory.path(), make_block(ab, 0, block_size));
+        auto writer = pad_file_writer::create(directory.path(), make_block(ab, 0, file_block_size));
         ASSERT_TRUE(writer);
         ASSERT_TRUE(writer->append(byte_vector(1000)));
         EXPECT_EQ(writer->finish().error().code, errc::bad_argument);
-        EXPECT_EQ(writer->append(byte_vector(block_size)).error().code, errc::bad_argument);
+        EXPECT_EQ(writer->append(byte_vector(file_block_size)).error().code, errc::bad_argument);
     }
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }

@@ -13,7 +13,7 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint64_t block_size = 1U << 20U;
+constexpr std::uint64_t crash_block_size = 1U << 20U;
 
 struct announcement {
     char what;  // 'c' claimed, 'r' about to release
@@ -59,7 +59,7 @@ TEST(pool_crash, what_was_handed_out_stays_spent_over_kill_9) {
     {
         auto store = open_pool(pads, "a");
         for (std::uint64_t i = 0; i < 8; ++i) {
-            const auto block = make_block(ab, i * block_size, block_size);
+            const auto block = make_block(ab, i * crash_block_size, crash_block_size);
             ASSERT_TRUE(import_file(*store, block, write_block(block, {store->incoming_directory()}).front()));
         }
     }

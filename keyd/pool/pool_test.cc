@@ -376,13 +376,7 @@ TEST(pool, an_older_copy_gives_up_what_it_would_choose_from) {
 TEST(pool, the_ledger_stays_small) {
     two_ends ends;
     ends.deliver(ab, 0, block_size);
-    ends.a.reset();
-    pool_options options;
-    options.directory = ends.directory / "a";
-    options.site = "a";
-    options.control_reserve = 0;
-    options.compact_above = 16U << 10U;
-    ends.a = std::move(*pool::open(options));
+    ends.reopen_a(16U << 10U);
     std::uint64_t used = 4096;
     std::uintmax_t largest = 0;
     for (int i = 0; i < 400; ++i) {
@@ -402,14 +396,8 @@ TEST(pool, the_ledger_stays_small) {
 TEST(pool, a_compaction_that_finds_no_room_is_tried_again_later) {
     two_ends ends;
     ends.deliver(ab, 0, block_size);
-    ends.a.reset();
-    pool_options options;
-    options.directory = ends.directory / "a";
-    options.site = "a";
-    options.control_reserve = 0;
-    options.compact_above = 8U << 10U;
     std::filesystem::create_directory(ends.directory / "a/ledger.new");  // where the new file would be written
-    ends.a = std::move(*pool::open(options));
+    ends.reopen_a(8U << 10U);
     const auto claim_and_release = [&](int times) {
         for (int i = 0; i < times; ++i) {
             const auto window = send(*ends.a, 10, 10);
@@ -431,13 +419,7 @@ TEST(pool, a_compaction_that_finds_no_room_is_tried_again_later) {
 TEST(pool, a_compaction_that_fails_at_its_rename_ends_the_ledger) {
     two_ends ends;
     ends.deliver(ab, 0, block_size);
-    ends.a.reset();
-    pool_options options;
-    options.directory = ends.directory / "a";
-    options.site = "a";
-    options.control_reserve = 0;
-    options.compact_above = 8U << 10U;
-    ends.a = std::move(*pool::open(options));
+    ends.reopen_a(8U << 10U);
     std::filesystem::remove(ends.directory / "a/ledger");
     std::filesystem::create_directory(ends.directory / "a/ledger");  // no file can take its name
     int good = 0;

@@ -82,11 +82,13 @@ inline result<void> import_file(pool& store, const block_header& block, const st
 }
 
 inline std::unique_ptr<pool> open_pool(const std::string& directory, const std::string& site,
-                                       std::uint64_t control_reserve = 0) {
+                                       std::uint64_t control_reserve = 0,
+                                       std::uint64_t compact_above = ledger_size_before_compaction_min) {
     pool_options options;
     options.directory = directory;
     options.site = site;
     options.control_reserve = control_reserve;
+    options.compact_above = compact_above;
     auto opened = pool::open(std::move(options));
     EXPECT_TRUE(opened) << opened.error().message();
     return opened ? std::move(*opened) : nullptr;
@@ -104,10 +106,10 @@ struct two_ends {
         EXPECT_TRUE(import_file(*b, block, paths[1]));
         return block;
     }
-    void reopen_a() {
+    void reopen_a(std::uint64_t compact_above = ledger_size_before_compaction_min) {
         const auto reserve = a->options().control_reserve;
         a.reset();
-        a = open_pool(directory / "a", "a", reserve);
+        a = open_pool(directory / "a", "a", reserve, compact_above);
     }
     temporary_directory directory;
     std::unique_ptr<pool> a, b;

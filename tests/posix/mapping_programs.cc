@@ -18,10 +18,6 @@ namespace {
 
 constexpr std::size_t page = 4096;
 
-int open_file(const char* path, int flags) {
-    return static_cast<int>(succeeds(::open(path, flags | O_CLOEXEC, 0644), path));
-}
-
 class mapping {
   public:
     mapping(int fd, std::size_t size, int protection, int flags) : size_(size) {

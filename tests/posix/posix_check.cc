@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/statfs.h>
@@ -175,6 +176,9 @@ void expect(bool holds, const std::string& what) {
 long succeeds(long value, const std::string& what) {
     if (value < 0) throw broken{fmt::format("{}: {}", what, std::strerror(errno))};
     return value;
+}
+int open_file(const char* path, int flags) {
+    return static_cast<int>(succeeds(::open(path, flags | O_CLOEXEC, 0644), path));
 }
 void fails_with(long value, int error, const std::string& what) {
     if (value >= 0) throw broken{fmt::format("{}: succeeded, not {}", what, error_name(error))};

@@ -22,10 +22,6 @@
 namespace warifu::posix {
 namespace {
 
-int open_file(const char* path, int flags) {
-    return static_cast<int>(succeeds(::open(path, flags | O_CLOEXEC, 0644), path));
-}
-
 /// Runs `work` in a child; its result is the child's exit code.
 pid_t in_child(const std::function<int()>& work) {
     const pid_t child = ::fork();

@@ -21,6 +21,8 @@ struct broken {
 void expect(bool holds, const std::string& what);
 /// `value` is not negative, or errno says why.
 long succeeds(long value, const std::string& what);
+/// open(2) with O_CLOEXEC and mode 0644; broken when it fails.
+int open_file(const char* path, int flags);
 /// The call failed with this error.
 void fails_with(long value, int error, const std::string& what);
 
