@@ -127,8 +127,8 @@ class file_system {
     /// Copies the bytes into memory of the budget; all or nothing. `append`: at the end of the file. Never waits: says
     /// when the caller should. Errors: no_space (nothing was taken), file_too_big, the file's sticky error.
     virtual result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) = 0;
-    /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. Core
-    /// thread.
+    /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. `accepted`:
+    /// the bytes of the caller were taken, and only its answer waits. Core thread.
     virtual task<> wait_for_room(bool accepted, interrupt_flag interrupted) = 0;
     /// Any thread.
     virtual void wake_waiting() = 0;

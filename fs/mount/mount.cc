@@ -3,33 +3,24 @@
 #include <array>
 #include <condition_variable>
 #include <cstdio>
-#include <cstring>
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
 #include <future>
 #include <signal.h>
-#include <sstream>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <thread>
 #include <unistd.h>
 
 #include "fs/base/limits.h"
 #include "fs/mount/connection.h"
+#include "fs/mount/mount_point.h"
 #include "fs/mount/session.h"
 
 namespace warifu {
 namespace {
 
 using reporter = std::function<void(std::string_view)>;
-
-std::string errno_text(int code) {
-    return std::strerror(code);
-}
 
 // ---- signals ----
 
@@ -109,132 +100,6 @@ class signal_watch {
     struct sigaction before_wake_{}, before_pipe_{};
     std::thread thread_;
 };
-
-// ---- mounting ----
-
-result<void> check_device() {
-    const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    if (fd >= 0) {
-        struct stat at{};
-        const bool is_fuse = ::fstat(fd, &at) == 0 && S_ISCHR(at.st_mode) && at.st_rdev == makedev(10, 229);
-        ::close(fd);
-        if (is_fuse) return {};
-        return fail(errc::not_found, "/dev/fuse is not the device of the fuse kernel module");
-    }
-    const int code = errno;
-    if (code == ENOENT || code == ENODEV || code == ENXIO)
-        return fail(errc::not_found, "/dev/fuse is missing: load the fuse kernel module (modprobe fuse)");
-    if (code == EACCES || code == EPERM) return fail(errc::denied, "no permission to open /dev/fuse");
-    return fail(errc::io_error, fmt::format("/dev/fuse: {}", errno_text(code)));
-}
-
-/// Undoes mountinfo's escapes of blanks and backslashes: \\040 and the like.
-std::string unescaped(const std::string& text) {
-    std::string out;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 3 < text.size()) {
-            out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-            i += 3;
-        } else {
-            out += text[i];
-        }
-    }
-    return out;
-}
-
-struct mounted {
-    std::string device;  // "major:minor"
-    std::string type;
-};
-
-/// What is mounted at this absolute path, from /proc/self/mountinfo; empty when nothing is.
-mounted mounted_at(const std::string& path) {
-    std::ifstream mounts("/proc/self/mountinfo");
-    std::string line;
-    mounted found;
-    while (std::getline(mounts, line)) {
-        std::istringstream words(line);
-        std::string id, parent, device, root, where, word;
-        words >> id >> parent >> device >> root >> where;
-        if (unescaped(where) != path) continue;
-        while (words >> word && word != "-") {
-        }
-        found.device = device;  // the last one listed is on top
-        words >> found.type;
-    }
-    return found;
-}
-
-/// The absolute path of a mount point, found without touching what is mounted there: it may be dead, or our own.
-result<std::string> absolute_place(const std::string& path) {
-    const std::string trimmed = path.substr(0, path.find_last_not_of('/') + 1);
-    const auto slash = trimmed.find_last_of('/');
-    const std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, std::max<std::size_t>(slash, 1));
-    std::array<char, PATH_MAX> absolute{};
-    if (::realpath(parent.c_str(), absolute.data()) == nullptr)
-        return fail(errc::io_error, fmt::format("{}: {}", parent, errno_text(errno)));
-    std::string where = absolute.data();
-    if (where.back() != '/') where += '/';
-    return where + (slash == std::string::npos ? trimmed : trimmed.substr(slash + 1));
-}
-
-result<void> detach_dead(const std::string& path) {
-    TRY(const auto where, absolute_place(path));
-    const std::string type = mounted_at(where).type;
-    if (type != "fuse.warifu")
-        return fail(errc::busy,
-                    fmt::format("{}: a dead mount of type '{}' is in the way; unmount it first", path, type));
-    if (::umount2(where.c_str(), MNT_DETACH) != 0)
-        return fail(errc::busy,
-                    fmt::format("{}: a dead mount is in the way and cannot be detached: {}", path, errno_text(errno)));
-    return {};
-}
-
-/// A mount whose daemon is gone. Attributes may still be cached, so the directory is opened too.
-bool is_dead(const std::string& path) {
-    struct stat at{};
-    if (::stat(path.c_str(), &at) != 0) return errno == ENOTCONN;
-    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return errno == ENOTCONN;
-    ::close(fd);
-    return false;
-}
-
-result<void> check_empty(const std::string& path) {
-    DIR* directory = ::opendir(path.c_str());
-    if (directory == nullptr) {
-        const int code = errno;
-        return fail(code == EACCES ? errc::denied : errc::io_error, fmt::format("{}: {}", path, errno_text(code)));
-    }
-    bool empty = true;
-    while (const dirent* entry = ::readdir(directory)) {
-        const std::string_view name = entry->d_name;
-        if (name != "." && name != "..") empty = false;
-    }
-    ::closedir(directory);
-    if (!empty) return fail(errc::not_empty, fmt::format("{}: not empty; mount on an empty directory", path));
-    return {};
-}
-
-/// The kernel reads ahead 128 KiB by itself; a larger window lets it ask for several requests of 1 MiB at once. The
-/// device number comes from mountinfo: a daemon never asks its own mount, because a crash meanwhile would leave a
-/// process that cannot end. The kernel sets the window itself when it takes the reply to its first request, which is on
-/// its way now, so the value is written until it stays.
-void widen_read_ahead(const std::string& path) {
-    const auto where = absolute_place(path);
-    const std::string device = where ? mounted_at(*where).device : "";
-    if (device.empty()) return;
-    const std::string knob = fmt::format("/sys/class/bdi/{}/read_ahead_kb", device);
-    const std::string wanted = std::to_string(4 * fuse_request_size_max / 1024);
-    int stayed = 0;
-    for (int i = 0; i < 50 && stayed < 3; ++i) {
-        std::string now;
-        std::ifstream(knob) >> now;
-        stayed = now == wanted ? stayed + 1 : 0;
-        if (stayed == 0) std::ofstream(knob) << wanted;  // without the right to write it stays as it is
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-}
 
 /// Tells that the mount answers, on a thread of its own, because the kernel's first request must not wait for it.
 class announcement {
@@ -388,27 +253,6 @@ void finish_session(fuse_session* fuse, std::unique_ptr<mount_session> session, 
     static auto* abandoned = new std::vector<std::pair<fuse_session*, std::unique_ptr<mount_session>>>;
     abandoned->emplace_back(fuse, std::move(session));
 }
-
-}  // namespace
-
-result<void> check_mountpoint(const std::string& path, bool* detached) {
-    *detached = false;
-    TRY_VOID(check_device());
-    struct stat at{};
-    if (is_dead(path)) {
-        TRY_VOID(detach_dead(path));
-        *detached = true;
-    }
-    if (::stat(path.c_str(), &at) != 0) {
-        const int code = errno;
-        const auto kind = code == ENOENT ? errc::not_found : code == EACCES ? errc::denied : errc::io_error;
-        return fail(kind, fmt::format("{}: {}", path, errno_text(code)));
-    }
-    if (!S_ISDIR(at.st_mode)) return fail(errc::not_directory, fmt::format("{}: not a directory", path));
-    return check_empty(path);
-}
-
-namespace {
 
 std::unique_ptr<mount_session> make_session(const mount_options& options, file_system& files, asio::io_context& core) {
     auto session = std::make_unique<mount_session>(files, core);

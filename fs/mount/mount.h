@@ -26,8 +26,8 @@ struct mount_options {
     std::string volume_name;   // shown as the mounted device; the type is fuse.warifu
     bool allow_other = false;  // other users too (the kernel checks permissions either way)
     bool read_only = false;
-    std::uint32_t cache_seconds = 60;  // how long the kernel may believe names and attributes; if read-only, 0.25
-    id_map users, groups;              // of the volume under other numbers here
+    std::uint32_t cache_seconds = 60;       // how long the kernel may believe names and attributes; if read-only, 0.25
+    id_map users, groups;                   // of the volume under other numbers here
     std::vector<std::string> fuse_options;  // more "-o" options for libfuse, each "name" or "name=value"
     std::shared_ptr<mount_health> health;   // kept up to date if set
     // A mount that outlives its daemon (connection.h):
@@ -52,8 +52,5 @@ enum mount_exit : int {
 /// core thread runs meanwhile. A mount left behind by a dead daemon at the same place is detached first. One at a time
 /// in a process (it owns the signals).
 int run_mount(const mount_options& options, file_system& files, asio::io_context& core);
-
-/// Why a mount at `path` would fail before the kernel is asked; detaches a dead mount (`*detached` then says so).
-result<void> check_mountpoint(const std::string& path, bool* detached);
 
 }  // namespace warifu

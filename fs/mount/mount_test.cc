@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "fs/mount/mount_point.h"
 #include "fs/mount/test_mount.h"
 
 namespace warifu {
