@@ -52,8 +52,10 @@ cleanup() {
     for d in "$DIR" ${MORE_DIRS:-}; do
         [ -d "$d/run" ] || continue
         timeout 120 "$WARIFU" down "$d" >/dev/null 2>&1
-        for file in "$d"/run/*.pid "$d"/run/*/*.pid; do [ -f "$file" ] && kill9 "$file" 2>/dev/null; done
-        for place in "$d/mnt" "$d"/mnt-*; do umount -l "$place" 2>/dev/null; done
+        for file in "$d"/run/*.pid "$d"/run/*/*.pid "$d"/volumes/*/*.pid "$d"/volumes/*/*/*.pid; do
+            [ -f "$file" ] && kill9 "$file" 2>/dev/null
+        done
+        for place in "$d/mnt" "$d"/mnt-* "$d"/seen/*/*; do umount -l "$place" 2>/dev/null; done
     done
     declare -F cleanup_more >/dev/null && cleanup_more
     rm -rf "$WORK" "$PADS"

@@ -40,7 +40,7 @@ void add_enrol(cli& c, CLI::App& link) {
     });
 }
 
-void add_import(cli& c, CLI::App& link) {
+void add_enrolment_import(cli& c, CLI::App& link) {
     auto* command = cli::command(link, "import", "Give a site its file of an enrolment",
                                  "  warifu link import /etc/warifu/site.json /media/courier/site1-site2.enrolment\n"
                                  "The site's keyd takes it up when it next greets the peer (or starts). The file is\n"
@@ -75,7 +75,7 @@ void add_link_commands(cli& c) {
                               "  warifu link import /etc/warifu/site.json /media/courier/site1/site1-site2.enrolment");
     link->require_subcommand(1);
     add_enrol(c, *link);
-    add_import(c, *link);
+    add_enrolment_import(c, *link);
 }
 
 }  // namespace warifu

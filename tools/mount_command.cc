@@ -159,20 +159,6 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
     return outcome;
 }
 
-/// The volume as another site mounts it: a configuration of its own below the volume's run directory, so that both can
-/// be mounted on one machine, and status and umount find this one.
-result<path_fs::path> config_at_site(const path_fs::path& config, const std::string& name) {
-    TRY(auto place, find_volume(config));
-    TRY(const auto site, find_site(place, name));
-    place.volume.site = place.layout ? place.layout->site_file(site.name) : path_fs::absolute(name).lexically_normal();
-    place.volume.run /= site.name;
-    std::error_code ec;
-    path_fs::create_directories(place.volume.run, ec);
-    const path_fs::path file = place.volume.run / "volume.json";
-    TRY_VOID(save(place.volume, file));
-    return file;
-}
-
 result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) {
     if (!arguments.site.empty()) {
         TRY(arguments.config, config_at_site(arguments.config, std::exchange(arguments.site, "")));
@@ -234,6 +220,18 @@ result<int> mount_in_background(mount_arguments arguments) {
 }
 
 }  // namespace
+
+result<path_fs::path> config_at_site(const path_fs::path& config, const std::string& name) {
+    TRY(auto place, find_volume(config));
+    TRY(const auto site, find_site(place, name));
+    place.volume.site = place.layout ? place.layout->site_file(site.name) : path_fs::absolute(name).lexically_normal();
+    place.volume.run /= site.name;
+    std::error_code ec;
+    path_fs::create_directories(place.volume.run, ec);
+    const path_fs::path file = place.volume.run / "volume.json";
+    TRY_VOID(save(place.volume, file));
+    return file;
+}
 
 result<process_identity> spawn_mount(const mount_arguments& arguments, const volume_place& place) {
     TRY_VOID(parse_mount_options(arguments.options));

@@ -23,6 +23,11 @@ struct mount_arguments {
     std::string held;  // of a daemon that has a holder: mount_holder.h
 };
 
+/// The volume as another site mounts it: writes a configuration of its own below the volume's run directory (RUN/SITE),
+/// so that both can be mounted on one machine, and status and umount find this one. `site`: a name of the deployment,
+/// or a site.json.
+result<std::filesystem::path> config_at_site(const std::filesystem::path& config, const std::string& site);
+
 /// Returns when the mount is usable. Errors: busy (mounted already, mount point not empty), what opening the volume
 /// says.
 result<process_identity> spawn_mount(const mount_arguments& arguments, const volume_place& place);

@@ -122,6 +122,9 @@ result<target_place> find_target(const path_fs::path& target) {
     target_place out;
     out.run = volume.volume.run;
     if (volume.layout) out.mountpoint = volume.layout->mount_point();
+    // One whose daemon died says no more where it is, but the table of mounts does.
+    for (const auto& place : our_mounts())
+        if (place.source == absolute) out.mountpoint = place.mountpoint;
     const auto status = ask_control(out.run / "mount.sock", "status", std::chrono::seconds(5));
     if (status && status->contains("mountpoint")) out.mountpoint = (*status)["mountpoint"].get<std::string>();
     return out;

@@ -10,6 +10,7 @@
 #include "fs/base/random.h"
 #include "tools/core_thread.h"
 #include "tools/deployment.h"
+#include "tools/deployment_volumes.h"
 #include "tools/exit_code.h"
 #include "tools/key_network.h"
 #include "tools/key_stock.h"
@@ -30,7 +31,7 @@ constexpr std::uint64_t pads_least = 16ULL << 20U;
 constexpr std::uint64_t usable_pads = 64ULL << 20U;
 constexpr std::uint64_t control_reserve = 1ULL << 20U;
 constexpr auto key_sources = {deployment_part::kme_sim, deployment_part::dealer};
-constexpr auto patience = std::chrono::seconds(10);
+constexpr auto stop_patience = std::chrono::seconds(10);
 constexpr auto pads_timeout = std::chrono::minutes(5);
 
 struct up_arguments {
@@ -40,8 +41,9 @@ struct up_arguments {
     std::uint64_t pads = 0;        // 0: default
     path_fs::path pad_directory;   // empty: below each site
     std::uint64_t link_rate = 0;
-    bool simulated_kmes = true;  // key from simulated KMEs; false: from the dealer
-    bool changes_existing = false;  // options that only count for a new deployment were given
+    std::vector<std::string> owners;  // sites that write a volume of their own; empty: the first alone
+    bool simulated_kmes = true;       // key from simulated KMEs; false: from the dealer
+    bool changes_existing = false;    // options that only count for a new deployment were given
 };
 
 std::uint64_t free_bytes(const path_fs::path& directory) {
@@ -76,9 +78,10 @@ result<std::uint64_t> pads_target(const up_arguments& given, const path_fs::path
 }
 
 /// A new directory, one that is empty, or one where `up` was interrupted. not_empty for anything else.
-result<void> check_fresh_directory(const path_fs::path& directory) {
+result<void> check_fresh_directory(const deployment_layout& layout) {
+    const path_fs::path& directory = layout.root();
     std::error_code ec;
-    if (!path_fs::exists(directory, ec)) return {};
+    if (!path_fs::exists(directory, ec) || path_fs::exists(layout.lock_file(), ec)) return {};
     if (!path_fs::is_directory(directory, ec))
         return fail(errc::exists, fmt::format("{}: not a directory", directory.string()));
     if (!path_fs::is_empty(directory, ec))
@@ -121,6 +124,18 @@ result<std::vector<site_config>> plan_sites(const deployment_layout& layout, con
     return sites;
 }
 
+/// The volumes of sites other than the first, which has the deployment's own.
+result<std::vector<volume_config>> plan_further_volumes(const deployment& made, const up_arguments& given) {
+    std::vector<volume_config> volumes;
+    for (const auto& owner : given.owners) {
+        if (std::ranges::find(made.volume.sites, owner) == made.volume.sites.end())
+            return fail(errc::bad_argument,
+                        fmt::format("--volumes: no site '{}' (sites: {})", owner, fmt::join(made.volume.sites, ", ")));
+        if (owner != made.volume.sites.front()) volumes.push_back(plan_further_volume(made.layout, made.volume, owner));
+    }
+    return volumes;
+}
+
 result<deployment> make_deployment(const deployment_layout& layout, const up_arguments& given) {
     for (const auto& directory : {layout.mount_point(), layout.run(), layout.root() / "sites"})
         TRY_VOID(make_directory(directory));
@@ -139,11 +154,17 @@ result<deployment> make_deployment(const deployment_layout& layout, const up_arg
     for (const auto& site : made.sites) made.volume.sites.push_back(site.name);
     made.volume.site = layout.site_file(made.sites.front().name);
     made.volume.run = layout.run();
+    TRY(const auto further, plan_further_volumes(made, given));
     TRY_VOID(save(made.settings, layout.deployment_file()));
     for (const auto& site : made.sites) {
         access_config access;
-        for (const auto& other : made.sites)
-            access.set(made.volume.id, other.name, &other == &made.sites.front() ? grant::write : grant::read);
+        const auto allow = [&](const volume_config& volume) {
+            for (const auto& other : made.sites)
+                access.set(volume.id, other.name,
+                           volume.site == layout.site_file(other.name) ? grant::write : grant::read);
+        };
+        allow(made.volume);
+        for (const auto& volume : further) allow(volume);
         TRY_VOID(make_site(site, layout.site_file(site.name), access, true));
         if (!given.pad_directory.empty()) {
             std::error_code ec;
@@ -152,6 +173,10 @@ result<deployment> make_deployment(const deployment_layout& layout, const up_arg
         }
     }
     if (given.simulated_kmes) TRY_VOID(make_key_network(layout, made.sites, given.link_rate));
+    for (const auto& volume : further) {
+        TRY_VOID(make_directory(volume.run));
+        TRY_VOID(save(volume, volume.run / "volume.json"));
+    }
     TRY_VOID(save(made.volume, layout.volume_file()));
     return made;
 }
@@ -168,7 +193,7 @@ class starter {
     }
     void undo() {
         for (auto it = started_.rbegin(); it != started_.rend(); ++it)
-            (void)stop_part(where_.layout, it->first, it->second, patience);
+            (void)stop_part(where_.layout, it->first, it->second, stop_patience);
         started_.clear();
     }
 
@@ -211,8 +236,13 @@ result<void> wait_for_pads(const deployment& where, core_thread& core) {
     }
 }
 
-result<void> create_volume(deployment& where, core_thread& core) {
+result<void> create_volumes(deployment& where, core_thread& core) {
     TRY_VOID(core.wait_for(volume_session::create(core.context(), where.volume, where.sites.front())));
+    for (const auto& owner : further_owners(where.layout)) {
+        TRY(const auto volume, load_volume_config(further_volume_file(where.layout, owner)));
+        TRY(const auto site, load_site_config(volume.site));
+        TRY_VOID(core.wait_for(volume_session::create(core.context(), volume, site)));
+    }
     where.settings.complete = true;
     return save(where.settings, where.layout.deployment_file());
 }
@@ -224,8 +254,12 @@ result<deployment> open_or_make(const deployment_layout& layout, const up_argume
         // An earlier making was interrupted: nothing of value can be there yet, but its processes may run.
         for (const auto& name : site_names(site_count_max))
             for (const auto part : {deployment_part::server, deployment_part::keyd})
-                TRY_VOID(stop_part(layout, name, part, patience));
-        for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, patience));
+                TRY_VOID(stop_part(layout, name, part, stop_patience));
+        for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, stop_patience));
+        for (const auto& owner : further_owners(layout)) {
+            std::error_code ec;
+            path_fs::remove_all(further_volume_file(layout, owner).parent_path(), ec);
+        }
     }
     return make_deployment(layout, given);
 }
@@ -233,52 +267,44 @@ result<deployment> open_or_make(const deployment_layout& layout, const up_argume
 void describe(const deployment& where) {
     fmt::print("{}: {} of {} sites give the files back; mounted at {}\n", where.layout.root().string(),
                where.volume.threshold, where.volume.sites.size(), where.layout.mount_point().string());
+    if (const auto mounts = deployment_mounts(where); mounts && mounts->size() > 1) {
+        for (const auto& one : *mounts) {
+            if (one.reader.empty())
+                fmt::print("written: {}\n", one.mountpoint.string());
+            else
+                fmt::print("followed by {}: {}\n", one.reader.parent_path().filename().string(),
+                           one.mountpoint.string());
+        }
+    }
     fmt::print("next: warifu status {}\n", where.layout.root().string());
 }
 
 result<int> up(const up_arguments& given) {
     const deployment_layout layout(given.directory);
     const bool existed = is_deployment(layout.root());
-    if (!existed) TRY_VOID(check_fresh_directory(layout.root()));
+    if (!existed) TRY_VOID(check_fresh_directory(layout));
     TRY_VOID(make_directory(layout.run()));
     TRY(const auto lock, file_lock::take(layout.lock_file(), deadline_in_ms(60'000)));
     TRY(auto where, open_or_make(layout, given));
     if (existed && where.settings.complete && given.changes_existing)
         fmt::print(
             stderr,
-            "warifu up: {} exists: --scheme, --store-size, --pads, --pad-dir, --link-rate, --key-source are as it was "
-            "made\n",
+            "warifu up: {} exists: --scheme, --store-size, --pads, --pad-dir, --link-rate, --key-source, --volumes are "
+            "as it was made\n",
             layout.root().string());
     for (const auto& site : where.sites) TRY_VOID(make_socket_directory(site.keyd.socket.parent_path()));
     starter processes(where);
     TRY_VOID(processes.start_all());
     core_thread core;
     auto ready = wait_for_pads(where, core);
-    if (ready && !where.settings.complete) ready = create_volume(where, core);
-    if (ready && !running_process(layout.mount_pid()).value_or(std::nullopt)) {
-        mount_arguments mount;
-        mount.config = layout.root();
-        mount.mountpoint = layout.mount_point();
-        const auto mounted = spawn_mount(mount, volume_place{where.volume, layout});
-        if (!mounted) ready = fail(mounted.error());
-    }
+    if (ready && !where.settings.complete) ready = create_volumes(where, core);
+    if (ready) ready = mount_all(where);
     if (!ready) {
         processes.undo();
         return fail(std::move(ready).error());
     }
     describe(where);
     return exit_ok;
-}
-
-/// Mounts that were made with --site.
-result<void> unmount_other_sites(const deployment_layout& layout, const std::vector<std::string>& names,
-                                 unmount_arguments arguments) {
-    std::error_code ec;
-    for (const auto& name : names) {
-        arguments.target = layout.run() / name / "volume.json";
-        if (path_fs::exists(arguments.target, ec)) TRY_VOID(unmount(arguments));
-    }
-    return {};
 }
 
 /// Stops everything; the first trouble is reported, the rest is stopped all the same.
@@ -291,13 +317,10 @@ result<int> down(const path_fs::path& directory, bool force, std::chrono::second
     for (const auto& entry : path_fs::directory_iterator(layout.root() / "sites", ec))
         if (entry.is_directory()) names.push_back(entry.path().filename().string());
     std::ranges::sort(names);
-    unmount_arguments mount{layout.root(), force, timeout};
-    // A deployment whose making was interrupted has no volume to unmount.
-    if (path_fs::exists(layout.volume_file(), ec)) TRY_VOID(unmount(mount));
-    TRY_VOID(unmount_other_sites(layout, names, mount));
+    TRY_VOID(unmount_all(layout, force, timeout));
     for (const auto part : {deployment_part::server, deployment_part::keyd})
-        for (const auto& name : names) TRY_VOID(stop_part(layout, name, part, patience));
-    for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, patience));
+        for (const auto& name : names) TRY_VOID(stop_part(layout, name, part, stop_patience));
+    for (const auto part : key_sources) TRY_VOID(stop_part(layout, "", part, stop_patience));
     fmt::print("{}: everything is down\n", layout.root().string());
     return exit_ok;
 }
@@ -308,10 +331,11 @@ void add_up(cli& c) {
                      "  warifu up /srv/demo\n"
                      "  warifu up /srv/demo --scheme 3,5 --store-size 20G --pads 4G --pad-dir /dev/shm/pads\n"
                      "  warifu up /srv/demo --link-rate 10M      key as slow as a real link\n"
+                     "  warifu up /srv/demo --volumes site1,site2    each writes its own and follows the other's\n"
                      "On an existing deployment it starts what is down; nothing is lost or changed.");
     struct texts {
         up_arguments up;
-        std::string scheme = "2,3", store_size, pads, link_rate, key_source = "kme";
+        std::string scheme = "2,3", store_size, pads, link_rate, key_source = "kme", volumes;
     };
     const auto given = std::make_shared<texts>();
     command->add_option("DIR", given->up.directory, "directory of the deployment; made when it is missing")->required();
@@ -328,6 +352,9 @@ void add_up(cli& c) {
                          "kme: simulated KMEs that serve ETSI GS QKD 014; dealer: pad files, the fastest")
             ->check(CLI::IsMember({"kme", "dealer"}))
             ->capture_default_str(),
+        command->add_option("--volumes", given->volumes,
+                            "SITE,...: these write a volume of their own, as the first site does, and all follow "
+                            "the others'"),
     };
     c.run(command, [given, for_new]() -> result<int> {
         TRY(given->up.scheme, parse_scheme(given->scheme));
@@ -339,6 +366,9 @@ void add_up(cli& c) {
         TRY(given->up.pads, size_or_default(given->pads));
         if (!given->link_rate.empty()) {
             TRY(given->up.link_rate, parse_bit_rate(given->link_rate));
+        }
+        if (!given->volumes.empty()) {
+            TRY(given->up.owners, parse_list(given->volumes));
         }
         given->up.simulated_kmes = given->key_source == "kme";
         given->up.changes_existing =

@@ -8,8 +8,8 @@
 namespace warifu {
 namespace {
 
-constexpr std::uint32_t version = 2;
-constexpr std::size_t header_size = 4, entry_size = 8;
+constexpr std::uint32_t acl_version = 2;
+constexpr std::size_t acl_header_size = 4, entry_size = 8;
 constexpr std::uint16_t user_obj = 0x01, user = 0x02, group_obj = 0x04, group = 0x08, mask = 0x10, other = 0x20;
 
 std::uint16_t take16(const char* at) {
@@ -30,7 +30,8 @@ void put(std::string& out, T raw) {
 }  // namespace
 
 result<posix_acl> posix_acl::decode(std::string_view value) {
-    if (value.size() < header_size || (value.size() - header_size) % entry_size != 0 || take32(value.data()) != version)
+    if (value.size() < acl_header_size || (value.size() - acl_header_size) % entry_size != 0 ||
+        take32(value.data()) != acl_version)
         return fail(errc::bad_argument, "not an access control list");
     posix_acl list;
     unsigned owners = 0;
@@ -38,7 +39,7 @@ result<posix_acl> posix_acl::decode(std::string_view value) {
     unsigned masks = 0;
     unsigned others = 0;
     bool named = false;
-    for (std::size_t at = header_size; at < value.size(); at += entry_size) {
+    for (std::size_t at = acl_header_size; at < value.size(); at += entry_size) {
         const entry e{take16(value.data() + at), take16(value.data() + at + 2), take32(value.data() + at + 4)};
         if (e.permissions > 7) return fail(errc::bad_argument, "permissions of an access control list");
         switch (e.tag) {
@@ -70,7 +71,7 @@ result<posix_acl> posix_acl::decode(std::string_view value) {
 
 std::string posix_acl::encode() const {
     std::string out;
-    put(out, htole32(version));
+    put(out, htole32(acl_version));
     for (const entry& e : entries_) {
         put(out, htole16(e.tag));
         put(out, htole16(e.permissions));

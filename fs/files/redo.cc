@@ -222,15 +222,15 @@ result<void> file_system_impl::redo_create(const redo_operation& operation) {
 
 result<void> file_system_impl::redo_attributes(const redo_operation& operation) {
     reader in(operation.payload);
-    TRY(const auto mask, in.take_be<std::uint32_t>());
+    TRY(const auto present, in.take_be<std::uint32_t>());
     attribute_change change;
-    TRY(change.mode, take_if<std::uint32_t>(in, (mask & has_mode) != 0));
-    TRY(change.uid, take_if<std::uint32_t>(in, (mask & has_uid) != 0));
-    TRY(change.gid, take_if<std::uint32_t>(in, (mask & has_gid) != 0));
-    TRY(change.size, take_if<std::uint64_t>(in, (mask & has_size) != 0));
-    TRY(change.access_time, take_time(in, (mask & has_atime) != 0));
-    TRY(change.modify_time, take_time(in, (mask & has_mtime) != 0));
-    TRY(change.change_time, take_time(in, (mask & has_ctime) != 0));
+    TRY(change.mode, take_if<std::uint32_t>(in, (present & has_mode) != 0));
+    TRY(change.uid, take_if<std::uint32_t>(in, (present & has_uid) != 0));
+    TRY(change.gid, take_if<std::uint32_t>(in, (present & has_gid) != 0));
+    TRY(change.size, take_if<std::uint64_t>(in, (present & has_size) != 0));
+    TRY(change.access_time, take_time(in, (present & has_atime) != 0));
+    TRY(change.modify_time, take_time(in, (present & has_mtime) != 0));
+    TRY(change.change_time, take_time(in, (present & has_ctime) != 0));
     if ((operation.flags & redo_data_only) != 0) {
         change.mode.reset();
         change.uid.reset();

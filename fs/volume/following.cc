@@ -13,7 +13,7 @@ namespace {
 constexpr auto follow_interval = std::chrono::milliseconds(250);
 constexpr int whole_look_every = 20;  // looks at one site only may miss what a smaller view does without it
 constexpr std::uint32_t writer_missed_ms = heartbeat_interval_ms * 5 / 2;  // no heartbeat: others may know more
-constexpr std::uint32_t writer_gone_ms = 60'000;                             // no heartbeat: nobody writes
+constexpr std::uint32_t writer_gone_ms = 60'000;                           // no heartbeat: nobody writes
 constexpr std::uint32_t follow_read_size = 4U << 20U;
 
 using held_records = std::map<std::uint64_t, std::map<ballot, std::map<share_index, journal_entry>>>;
@@ -69,10 +69,23 @@ awaitable<bool> volume_impl::nearest_has_news() {
     co_return beat && beat->age_ms > writer_missed_ms && beat->age_ms < writer_gone_ms;
 }
 
-/// Records that this mount has not applied, or another one where it applied one that may not have been committed.
+/// Records that this mount has not applied, or others where it applied some that may not have been committed.
 bool volume_impl::has_news(const store_state& state) const {
-    return state.journal.last > applied_ ||
+    return state.journal.last > applied_ || went_on_before(state) ||
            (unsure_ && state.journal.last == applied_ && state.journal.last_epoch != unsure_->epoch);
+}
+
+/// A later opening dropped what this mount applied last, and has not come as far again.
+bool volume_impl::went_on_before(const store_state& state) const {
+    return unsure_ && state.journal.last < applied_ && state.journal.last_epoch > unsure_->epoch;
+}
+
+/// The site has the record of that number and epoch, in the store that the mark names.
+static bool has_record(const std::map<share_index, store_state>& states, const view_mark::member& member,
+                       const ballot& epoch, std::uint64_t sequence) {
+    const auto state = states.find(member.site);
+    return state != states.end() && incarnation_mark(state->second.incarnation) == member.incarnation &&
+           state->second.journal.last_epoch == epoch && state->second.journal.last >= sequence;
 }
 
 /// The records from `next` on that k sites gave, in order, without gaps.
@@ -108,9 +121,7 @@ static std::uint64_t committed_of(const std::vector<kept_record>& records,
     for (const kept_record& kept : records) {
         committed = std::max(committed, kept.record.committed);
         const auto has_it = [&](const view_mark::member& member) {
-            const auto state = states.find(member.site);
-            return state != states.end() && incarnation_mark(state->second.incarnation) == member.incarnation &&
-                   state->second.journal.last_epoch == kept.epoch && state->second.journal.last >= kept.sequence;
+            return has_record(states, member, kept.epoch, kept.sequence);
         };
         if (std::ranges::all_of(kept.mark.members, has_it)) committed = std::max(committed, kept.sequence);
     }
@@ -120,21 +131,26 @@ static std::uint64_t committed_of(const std::vector<kept_record>& records,
 task<> volume_impl::follow() {
     const site_states states = co_await ask_states();
     if (states.size() < members_.threshold) co_return fail(errc::missing_shares, "fewer than k sites answer");
+    if (unsure_ && std::ranges::all_of(unsure_->mark.members, [&](const view_mark::member& member) {
+            return has_record(states, member, unsure_->epoch, applied_);
+        }))
+        unsure_.reset();
     const std::uint64_t first = unsure_ ? applied_ : applied_ + 1;
-    unsigned ahead = 0, cut = 0;
+    unsigned ahead = 0, before = 0;
     for (const auto& [site, state] : states) {
         if (has_news(state)) ++ahead;
-        if (state.journal.first > first) ++cut;
+        if (went_on_before(state)) ++before;
     }
+    if (before >= members_.threshold) co_return co_await follow_anew();
     if (ahead < members_.threshold) {
         if (applied_ != published_) co_return co_await publish_generation();
         co_return result<void>();
     }
-    if (states.size() - cut < members_.threshold) co_return co_await follow_anew();
     // The sites that answer soonest first; the others only if their shares are needed.
     std::vector<share_index> order;
     for (const auto& [site, state] : states)
         if (has_news(state) && state.journal.first <= first) order.push_back(site);
+    if (order.size() < members_.threshold) co_return co_await follow_anew();  // the others' were cut
     std::ranges::sort(order, {}, [this](share_index i) { return members_.site(i).latency_ms; });
     held_records held;
     std::vector<kept_record> records;
@@ -175,10 +191,27 @@ result<void> volume_impl::apply(const std::vector<kept_record>& records) {
             chunks_.add_keys(keys);
         }
         if (record.new_view) take_view(*record.new_view);
-        // A snapshot repeats the state that is here already.
-        if (!record.snapshot && !record.edits.empty()) TRY_VOID(files_->load_edits(record.edits));
+        if (record.snapshot)
+            TRY_VOID(apply_part(record));
+        else if (!record.edits.empty())
+            TRY_VOID(files_->load_edits(record.edits));
         applied_ = kept.sequence;
     }
+    return {};
+}
+
+/// A snapshot holds the changes of its commit as well: with its last part it takes the place of what is here.
+result<void> volume_impl::apply_part(const journal_record& record) {
+    if (record.snapshot->part == 0) {
+        snapshot_.clear();
+        snapshot_parts_ = 0;
+    }
+    if (record.snapshot->part != snapshot_parts_) return fail(errc::bad_format, "a snapshot without its beginning");
+    snapshot_.insert(snapshot_.end(), record.edits.begin(), record.edits.end());
+    if (++snapshot_parts_ < record.snapshot->parts) return {};
+    auto files = std::make_shared<metadata_files>(*this, files_options());
+    TRY_VOID(files->load_edits(std::exchange(snapshot_, {})));
+    files_ = std::move(files);
     return {};
 }
 
@@ -205,8 +238,10 @@ task<> volume_impl::follow_anew() {
     epochs_ = past.epochs;
     take_view(past.last_view);
     CO_TRY_VOID(load_files(past, past.committed));
-    unsure_.reset();
+    snapshot_parts_ = 0;
+    published_ = 0;  // what is shown now may be of the same number and yet another state
     CO_TRY_VOID(co_await publish_generation());
+    unsure_.reset();
     co_return result<void>();
 }
 

@@ -130,9 +130,8 @@ TEST(following, what_a_member_of_the_view_lacks_is_not_shown) {
     all.writer_reaches(2, false);
     const std::uint64_t last = all.last_at(0);
     auto edits = w->capture();
-    auto commit = std::async(std::launch::async, [&] {
-        return run_on(all.core.context, (*w)->commit(std::move(edits), {}));
-    });
+    auto commit =
+        std::async(std::launch::async, [&] { return run_on(all.core.context, (*w)->commit(std::move(edits), {})); });
     // Two shares, as many as it takes to read the record; but the third member of its view does not have it.
     ASSERT_TRUE(eventually([&] { return all.last_at(0) > last && all.last_at(1) > last; }));
     ASSERT_TRUE(all.looks(20));
@@ -153,9 +152,8 @@ void die_in_a_commit(followed& all) {
     const std::uint64_t last = all.last_at(0);
     all.sites.run([&] { all.sites.sites[2]->hang(); });
     auto edits = w->capture();
-    auto commit = std::async(std::launch::async, [&] {
-        return run_on(all.core.context, (*w)->commit(std::move(edits), {w->last_chunk}));
-    });
+    auto commit = std::async(std::launch::async,
+                             [&] { return run_on(all.core.context, (*w)->commit(std::move(edits), {w->last_chunk})); });
     ASSERT_TRUE(eventually([&] { return all.last_at(0) > last && all.last_at(1) > last; }));
     for (std::size_t i = 0; i < 3; ++i) all.writer_reaches(i, false);
     all.sites.run([&] { all.sites.sites[2]->release(); });

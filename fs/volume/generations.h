@@ -50,10 +50,10 @@ class generations {
     };
     seen& of_this_thread();
 
-    const std::uint64_t id_;  // never reused
-    std::mutex mutex_;        // before any seen::mutex
-    std::shared_ptr<const generation> newest_;   // guarded by mutex_
-    std::vector<std::weak_ptr<seen>> threads_;   // guarded by mutex_; each lives as long as its thread
+    const std::uint64_t id_;                    // never reused
+    std::mutex mutex_;                          // before any seen::mutex
+    std::shared_ptr<const generation> newest_;  // guarded by mutex_
+    std::vector<std::weak_ptr<seen>> threads_;  // guarded by mutex_; each lives as long as its thread
 };
 
 }  // namespace warifu

@@ -39,6 +39,8 @@ class rebuilder {
         }
         history out;
         for (std::uint64_t sequence = *start; good_.contains(sequence); ++sequence) {
+            if (!out.records.empty()) drop_superseded(sequence, out.records.back().epoch);
+            if (!good_.contains(sequence)) break;
             apply(out, good_.at(sequence));
             out.records.push_back(std::move(good_.at(sequence)));
         }
@@ -91,6 +93,15 @@ class rebuilder {
         }
     }
 
+    /// Records from `sequence` on that followed an earlier record in the place of the one before, which a later opening
+    /// wrote: that opening met their view and found that they were not committed.
+    void drop_superseded(std::uint64_t sequence, const ballot& epoch) {
+        for (auto at = good_.find(sequence); at != good_.end() && at->second.epoch < epoch;) {
+            all_[at->first].erase(at->second.epoch);
+            at = good_.erase(at);
+        }
+    }
+
     /// The greatest kept record that every site of its own view is seen to hold.
     static std::uint64_t wholly_held(const history& out) {
         for (auto kept = out.records.rbegin(); kept != out.records.rend(); ++kept) {
@@ -106,8 +117,7 @@ class rebuilder {
         for (const auto& [sequence, epochs] : all_) {
             if (sequence < out.records.front().sequence) continue;
             for (const auto& [epoch, holders] : epochs) {
-                if (sequence <= out.head() &&
-                    out.records[sequence - out.records.front().sequence].epoch >= epoch)
+                if (sequence <= out.head() && out.records[sequence - out.records.front().sequence].epoch >= epoch)
                     break;  // newest first
                 const std::set<share_index> absent = absent_holders(holders);
                 if (absent.empty()) continue;

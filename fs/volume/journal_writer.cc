@@ -12,13 +12,14 @@ constexpr int put_again_max = 3;
 
 }  // namespace
 
-journal_writer::journal_writer(membership& members, const record_codec& codec, chunk_io& chunks, std::uint64_t head)
+journal_writer::journal_writer(membership& members, const record_codec& codec, chunk_io& chunks, std::uint64_t head,
+                               std::uint64_t committed)
     : members_(members),
       codec_(codec),
       chunks_(chunks),
       commit_lock_(members.executor),
       last_(head),
-      committed_(head) {}
+      committed_(committed) {}
 
 task<> journal_writer::append(journal_record record, std::vector<chunk_id> chunks,
                               std::optional<share_index> restart_at) {

@@ -13,7 +13,10 @@ namespace warifu {
 
 class journal_writer {
   public:
-    journal_writer(membership& members, const record_codec& codec, chunk_io& chunks, std::uint64_t head);
+    /// `committed`: the last record that is durable at its whole view for certain; the rest up to `head` is once the
+    /// first record of this writer is.
+    journal_writer(membership& members, const record_codec& codec, chunk_io& chunks, std::uint64_t head,
+                   std::uint64_t committed);
 
     async_mutex& commit_lock() { return commit_lock_; }
 

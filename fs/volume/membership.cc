@@ -6,10 +6,13 @@ namespace warifu {
 
 site_verdict judge(const error& e) {
     switch (e.code) {
-        case errc::stale_epoch: return site_verdict::authority_lost;
+        case errc::stale_epoch:
+            return site_verdict::authority_lost;
         case errc::no_key:
-        case errc::no_space: return site_verdict::wait;
-        default: return site_verdict::failed;
+        case errc::no_space:
+            return site_verdict::wait;
+        default:
+            return site_verdict::failed;
     }
 }
 

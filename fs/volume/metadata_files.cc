@@ -2,7 +2,6 @@
 
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
-
 #include <set>
 
 #include "fs/volume/metadata_file_system.h"

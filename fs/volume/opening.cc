@@ -99,8 +99,8 @@ task<> volume_impl::wait_for_writer(site_states& states) {
             now, [&](const auto& beat) { return ages.contains(beat.first) && beat.second < ages.at(beat.first); });
         const bool here = writer->machine == identity_.machine;
         if (here ? steady_clock::now() >= until : lives || steady_clock::now() >= judged)
-            co_return fail(errc::busy, fmt::format("the volume is being written by {} (takeover displaces it)",
-                                                   describe(*writer)));
+            co_return fail(errc::busy,
+                           fmt::format("the volume is being written by {} (takeover displaces it)", describe(*writer)));
         ages = std::move(now);
         co_await pause(std::chrono::milliseconds(writer_watch_ms));
         states = co_await ask_states();
@@ -243,8 +243,8 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
 task<> volume_impl::draw_epoch_keys() {
     epoch_keys keys;
     keys.epoch = members_.authority;
-    CO_TRY(const auto random, co_await chunks_.randomness().take(keys.tag_point.size() + keys.hash_point.size(),
-                                                                 key_use::control));
+    CO_TRY(const auto random,
+           co_await chunks_.randomness().take(keys.tag_point.size() + keys.hash_point.size(), key_use::control));
     CO_TRY_VOID(random->fill(keys.tag_point));
     CO_TRY_VOID(random->fill(keys.hash_point));
     epochs_.push_back(keys);
@@ -280,21 +280,28 @@ result<void> volume_impl::load_files(const history& past, std::uint64_t last) {
     return {};
 }
 
-/// What a reader may show: what no recovery can take back, as far as that can be known. When sites are lost and nobody
-/// writes, that is what a recovery with the sites that are left would keep: it may have been committed.
-static std::uint64_t last_to_show(const history& past, bool all_answer, bool is_written) {
+/// What a reader may show: what no recovery can take back, as far as that can be known. When sites that were to hold
+/// the last record are lost (or their stores) and nobody writes, that is what a recovery with the sites that are left
+/// would keep: it may have been committed.
+static std::uint64_t last_to_show(const history& past, const std::vector<site_journal>& journals, bool is_written) {
+    const bool all_answer = std::ranges::all_of(past.records.back().mark.members, [&](const view_mark::member& member) {
+        return std::ranges::any_of(journals, [&](const site_journal& journal) {
+            return journal.site == member.site && incarnation_mark(journal.incarnation) == member.incarnation;
+        });
+    });
     return all_answer || is_written ? std::max(past.committed, past.first_state()) : past.head();
 }
 
 /// Loads the metadata files and opens RocksDB on them, on a worker.
-task<> volume_impl::load(const history& past, const site_states& states) {
+task<> volume_impl::load(const history& past, const std::vector<site_journal>& journals, bool is_written) {
     const bool writing = options_.mode == open_mode::write;
-    const bool all_answer = states.size() == members_.site_count;
     const bool all = writing || options_.newest;
-    const std::uint64_t last = all ? past.head() : last_to_show(past, all_answer, live_writer(states).has_value());
+    const std::uint64_t last = all ? past.head() : last_to_show(past, journals, is_written);
     CO_TRY_VOID(load_files(past, last));
-    if (!writing && last > past.committed)
-        unsure_ = {past.records[last - past.records.front().sequence].epoch, past.committed};
+    if (!writing && last > past.committed) {
+        const kept_record& shown = past.records[last - past.records.front().sequence];
+        unsure_ = {shown.epoch, shown.mark, past.committed};
+    }
     for (const table_chunk& table : files_->live_table_chunks()) tables_at_open_.push_back(table.chunk);
     following_ = !writing && options_.follow;
     if (following_) co_return co_await publish_generation();
@@ -332,7 +339,7 @@ task<> volume_impl::open_existing() {
         disputed_ = "head disputed: " + *past.disputed;
         members_.lose_authority(disputed_);
     }
-    journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, past.head());
+    journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, past.head(), past.committed);
     for (const kept_record& kept : past.records)
         if (!kept.record.snapshot) journal_->found(kept.record.edits.size());
     for (const epoch_keys& keys : past.epochs) chunks_.add_keys(keys);
@@ -346,7 +353,7 @@ task<> volume_impl::open_existing() {
         options_.mode = open_mode::read_only;
         epochs_ = past.epochs;
     }
-    CO_TRY_VOID(co_await load(past, states));
+    CO_TRY_VOID(co_await load(past, journals, live_writer(states).has_value()));
     start_upkeep();
     co_return result<void>();
 }
@@ -364,7 +371,7 @@ task<> volume_impl::create_fresh() {
     for (site_link& link : members_.sites) members_.admit(link.index);
     CO_TRY_VOID(co_await draw_epoch_keys());
     chunks_.add_keys(epochs_.back());
-    journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, 0);
+    journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, 0, 0);
     files_ = std::make_shared<metadata_files>(*this, files_options());
     const auto made = co_await run_in(pool_, [this]() -> result<void> {
         TRY(db_, open_metadata_db(*files_, options_.memory_size, metadata_db_mode::create));

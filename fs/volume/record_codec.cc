@@ -84,8 +84,7 @@ result<view_mark> decode_view_mark(bytes_view share) {
     for (std::size_t i = 0; i < count; ++i) {
         TRY(mark.members[i].site.value, in.take_be<std::uint8_t>());
         TRY(mark.members[i].incarnation, in.take_be<std::uint32_t>());
-        if (mark.members[i].site.value >= site_count_max ||
-            (i > 0 && mark.members[i].site <= mark.members[i - 1].site))
+        if (mark.members[i].site.value >= site_count_max || (i > 0 && mark.members[i].site <= mark.members[i - 1].site))
             return fail(errc::bad_format, "a mark's sites are not ascending");
     }
     return mark;

@@ -1,9 +1,10 @@
+#include "fs/volume/record.h"
+
 #include <gtest/gtest.h>
 
 #include "fs/base/limits.h"
 #include "fs/volume/history.h"
 #include "fs/volume/quorum.h"
-#include "fs/volume/record.h"
 
 namespace warifu {
 namespace {

@@ -125,9 +125,8 @@ TEST_F(takeover, an_append_that_a_crash_cut_short_stops_nobody) {
         reach(1, false);
         reach(2, false);
         auto edits = w->capture();
-        auto commit = std::async(std::launch::async, [&] {
-            return run_on(core.context, (*w)->commit(std::move(edits), {}));
-        });
+        auto commit =
+            std::async(std::launch::async, [&] { return run_on(core.context, (*w)->commit(std::move(edits), {})); });
         EXPECT_EQ(commit.wait_for(std::chrono::milliseconds(500)), std::future_status::timeout);
         reach(0, false);
         (void)run_on(core.context, (*w)->close());

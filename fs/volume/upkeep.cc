@@ -93,8 +93,8 @@ awaitable<void> volume_impl::learn_successor() {
     for (const auto& [site, state] : states) {
         const auto& beat = state.heartbeat;
         if (!beat || beat->authority <= members_.authority || beat->writer == writer_identity()) continue;
-        members_.explain_loss(fmt::format("{} took over the volume with epoch {}", describe(beat->writer),
-                                          beat->authority.counter));
+        members_.explain_loss(
+            fmt::format("{} took over the volume with epoch {}", describe(beat->writer), beat->authority.counter));
         successor_asked_ = successor_asked_max;
         co_return;
     }

@@ -45,12 +45,12 @@ struct volume_options {
     /// last record back. False: only what is committed for certain.
     bool newest = false;
     std::uint32_t writer_wait_ms =
-        warifu::writer_wait_ms;             // how long to wait for a writer of this machine that is leaving
-    std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes
-    std::shared_ptr<random_supply> randomness;                    // of shares; null: drbg
-    claim pad_claim = claim::simulated;                           // the weakest of the links in use
-    std::uint32_t removal_delay_ms = warifu::removal_delay_ms;    // followers may read that long what a commit freed
-    std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;   // of a new volume
+        warifu::writer_wait_ms;                 // how long to wait for a writer of this machine that is leaving
+    std::size_t memory_size = 128U << 20U;      // for RocksDB and table pieces, bytes
+    std::shared_ptr<random_supply> randomness;  // of shares; null: drbg
+    claim pad_claim = claim::simulated;         // the weakest of the links in use
+    std::uint32_t removal_delay_ms = warifu::removal_delay_ms;   // followers may read that long what a commit freed
+    std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;  // of a new volume
     unsigned worker_count = 2;  // threads that split and reconstruct; one may wait for another, so at least two
     std::function<std::uint64_t()> draw_nonce = kernel_random_u64;  // of ballots; a simulation brings its own
 };

@@ -275,9 +275,9 @@ void volume_impl::publish_status() {
         now.sequence = journal_->committed();
         now.journal_bytes = journal_->bytes_total();
     }
+    if (unsure_) now.reason += "; " + std::string(unsure_reason);
     if (following_) {
         now.sequence = applied_;
-        if (unsure_) now.reason += "; " + std::string(unsure_reason);
         if (!follow_trouble_.empty()) now.reason += "; cannot follow: " + follow_trouble_;
     }
     const std::lock_guard lock(status_mutex_);

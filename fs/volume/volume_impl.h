@@ -77,7 +77,7 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> restore_tail(const history& past, const std::vector<site_journal>& journals);
     task<> copy_with_chunks(share_index site, journal_entry entry, bool restart, std::vector<share_index> holders);
     task<> write_opening(const history& past);
-    task<> load(const history& past, const site_states& states);
+    task<> load(const history& past, const std::vector<site_journal>& journals, bool is_written);
     result<void> load_files(const history& past, std::uint64_t last);
     result<void> check_description(const volume_description& found) const;
     volume_description description() const;
@@ -99,6 +99,8 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> publish_generation();
     awaitable<void> follow_loop();
     bool has_news(const store_state& state) const;
+    bool went_on_before(const store_state& state) const;
+    result<void> apply_part(const journal_record& record);
     awaitable<bool> nearest_has_news();
     task<> follow();
     task<> follow_anew();
@@ -147,7 +149,7 @@ class volume_impl final : public volume, public table_chunk_io {
     std::unique_ptr<rocksdb::DB> db_;
     std::unique_ptr<name_space> names_;
     std::mutex names_lock_;
-    std::uint64_t captures_ = 0;            // guarded by names_lock_
+    std::uint64_t captures_ = 0;                  // guarded by names_lock_
     std::unique_ptr<captured_batches> returned_;  // guarded by names_lock_
     std::atomic<bool> snapshot_wanted_ = false;
     bool snapshot_preparing_ = false;
@@ -179,18 +181,21 @@ class volume_impl final : public volume, public table_chunk_io {
     generations generations_;
     std::uint64_t applied_ = 0;    // the last record that the files hold
     std::uint64_t published_ = 0;  // ... that a follower's readers are shown
-    /// What was applied last may not be committed: its epoch, and the last record that is.
+    /// What was applied last may not be committed: its epoch, who was to hold it, and the last record that is.
     struct unsure_head {
         ballot epoch;
+        view_mark mark;
         std::uint64_t certain = 0;
     };
     std::optional<unsure_head> unsure_;
+    byte_vector snapshot_;  // its parts, as far as they were applied one after the other
+    std::uint32_t snapshot_parts_ = 0;
     std::uint64_t shown_bytes_ = 0;  // of the newest generation's files
     std::string follow_trouble_;
 
     mutable std::mutex status_mutex_;
-    volume_status status_;                  // guarded by status_mutex_
-    std::optional<error> not_writable_;     // guarded by status_mutex_
+    volume_status status_;               // guarded by status_mutex_
+    std::optional<error> not_writable_;  // guarded by status_mutex_
 };
 
 /// This process, for heartbeats; and whether the process that a heartbeat names is dead (same machine and boot only).

@@ -86,8 +86,7 @@ TEST_P(volume_over, a_silent_site_is_dropped_healed_and_readmitted) {
     sites.run([&] { sites.sites[last]->unreachable = false; });
     EXPECT_TRUE(w->until([&] { return w->all_members(); }));
     // The healed site and k-1 others give everything back.
-    for (unsigned i = 0; i + GetParam().k < GetParam().n; ++i)
-        sites.run([&] { sites.sites[i]->unreachable = true; });
+    for (unsigned i = 0; i + GetParam().k < GetParam().n; ++i) sites.run([&] { sites.sites[i]->unreachable = true; });
     EXPECT_EQ(*w->read_file("before"), pattern(50'000, 1));
     EXPECT_EQ(*w->read_file("without"), pattern(60'000, 2));
 }
@@ -230,8 +229,7 @@ TEST_P(volume_over, puts_whose_commit_never_came_are_collected) {
     EXPECT_EQ(*w->read_file("kept"), pattern(20'000, 5));
 }
 
-INSTANTIATE_TEST_SUITE_P(schemes, volume_over,
-                         testing::Values(scheme_case{2, 2}, scheme_case{2, 3}, scheme_case{3, 5}),
+INSTANTIATE_TEST_SUITE_P(schemes, volume_over, testing::Values(scheme_case{2, 2}, scheme_case{2, 3}, scheme_case{3, 5}),
                          [](const auto& p) { return std::to_string(p.param.k) + "of" + std::to_string(p.param.n); });
 
 TEST(journal, is_cut_also_when_no_writer_lives_long_enough_to_fill_it) {

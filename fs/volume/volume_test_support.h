@@ -1,9 +1,8 @@
 #pragma once
 // A volume over memory stores with a core thread of its own, and the few calls of a writer that tests need.
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 #include <thread>
 
 #include "backends/memory/faulty_store.h"
@@ -64,9 +63,7 @@ class memory_sites {
             for (const auto& store : stores) store->crash();
         });
     }
-    bool holds(std::size_t site, chunk_id chunk) {
-        return run_on(core_, stores[site]->describe(chunk)).has_value();
-    }
+    bool holds(std::size_t site, chunk_id chunk) { return run_on(core_, stores[site]->describe(chunk)).has_value(); }
     /// Runs `change` on the core thread, which owns the stores.
     void run(auto change) {
         std::promise<void> done;

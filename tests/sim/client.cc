@@ -254,13 +254,15 @@ awaitable<void> client::look(unsigned looks) {
         volume_ = std::move(*opened);
         std::uint64_t last = 0;
         for (unsigned i = 0; i < looks && !state_->dead; ++i) {
+            const auto is_unsure = [this] { return volume_->status().reason.contains(unsure_reason); };
+            const bool was_unsure = is_unsure();
             const auto found = co_await check_state(false);
             if (!found) {
                 if (found.error().code == errc::bad_format || found.error().code == errc::bad_tag)
                     book_.violation = "in a reader: " + found.error().message();
                 break;
             }
-            if (volume_->status().reason.find(unsure_reason) == std::string::npos) {
+            if (!was_unsure && !is_unsure()) {
                 book_.shown(*found, last);
                 last = *found;
             }
