@@ -16,7 +16,6 @@ namespace {
 
 namespace path_fs = std::filesystem;
 
-constexpr auto patience = std::chrono::seconds(10);
 constexpr std::uint64_t reserve_default = 1ULL << 20U;
 
 struct init_arguments {
@@ -119,8 +118,8 @@ void wait_until_noticed(const deployment& where, const std::string& name) {
 result<int> stop(const part_arguments& given) {
     TRY(const auto found, find_part(given));
     TRY(const auto lock, file_lock::take(found.first.layout.lock_file(), deadline_in_ms(60'000)));
-    TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::server, patience));
-    if (given.keyd) TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::keyd, patience));
+    TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::server, stop_patience));
+    if (given.keyd) TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::keyd, stop_patience));
     wait_until_noticed(found.first, given.name);
     return exit_ok;
 }
@@ -139,7 +138,7 @@ result<int> start(const part_arguments& given) {
 result<int> wipe(const part_arguments& given) {
     TRY(const auto found, find_part(given));
     TRY(const auto lock, file_lock::take(found.first.layout.lock_file(), deadline_in_ms(60'000)));
-    TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::server, patience));
+    TRY_VOID(stop_part(found.first.layout, given.name, deployment_part::server, stop_patience));
     wait_until_noticed(found.first, given.name);
     TRY_VOID(wipe_store(found.second));
     fmt::print("{}: the store of {} is empty and a stranger to the volume; 'warifu site start' has it rebuilt\n",

@@ -20,6 +20,9 @@ result<void> wipe_store(const site_config& site);
 enum class deployment_part : std::uint8_t { keyd, server, dealer, kme_sim };
 std::string_view to_string(deployment_part part);
 
+/// How long a part may take to stop before it is killed.
+inline constexpr auto stop_patience = std::chrono::seconds(10);
+
 /// Starts the part if it does not run. Returns whether it was started now.
 result<bool> start_part(const deployment_layout& layout, const site_config& site, deployment_part part);
 /// What serves all sites with key, dealer or simulated KMEs; `site` is not used for these.

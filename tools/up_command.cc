@@ -31,7 +31,6 @@ constexpr std::uint64_t pads_least = 16ULL << 20U;
 constexpr std::uint64_t usable_pads = 64ULL << 20U;
 constexpr std::uint64_t control_reserve = 1ULL << 20U;
 constexpr auto key_sources = {deployment_part::kme_sim, deployment_part::dealer};
-constexpr auto stop_patience = std::chrono::seconds(10);
 constexpr auto pads_timeout = std::chrono::minutes(5);
 
 struct up_arguments {
