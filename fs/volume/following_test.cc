@@ -234,6 +234,29 @@ TEST(following, goes_on_behind_a_journal_that_was_cut) {
     EXPECT_EQ((*f)->status().reason.find("cannot follow"), std::string::npos);
 }
 
+TEST(following, sees_the_changes_of_a_commit_that_carries_a_snapshot) {
+    followed all(2, 3);
+    auto [w, f] = all.open_both("a", pattern(1000, 1));
+    ASSERT_TRUE(f) << f.error().message();
+    const std::string value(60'000, 'x');
+    // It has seen each commit before the next one, so that it comes to the snapshot's record by itself; nothing is
+    // committed after that.
+    for (int round = 0; round < 200 && (*w)->status().snapshots == 0; ++round) {
+        const std::string name = "file" + std::to_string(round);
+        ASSERT_TRUE(w->write_file(name, pattern(10, 2)));
+        for (int i = 0; i < 10; ++i) {
+            const std::lock_guard lock((*w)->names_lock());
+            ASSERT_TRUE((*w)->names().set_attribute(root_inode, "user.a" + std::to_string(i),
+                                                    value + std::to_string(round), name_space::attribute_mode::any,
+                                                    time_stamp::now()));
+        }
+        ASSERT_TRUE(w->commit());
+        ASSERT_TRUE(eventually([&] { return shows(*f, name, pattern(10, 2)); })) << (*f)->status().reason;
+    }
+    ASSERT_GT((*w)->status().snapshots, 0U);
+    EXPECT_TRUE(shows(*f, "a", pattern(1000, 1)));
+}
+
 TEST(following, goes_on_with_the_next_writer_and_without_a_site) {
     followed all(2, 3);
     auto [first, f] = all.open_both("a", pattern(1000, 1));

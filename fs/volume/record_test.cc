@@ -198,6 +198,18 @@ TEST_F(history_rules, the_newest_epoch_that_k_sites_hold_wins) {
     EXPECT_EQ(text_of(rebuild_history(codec, journals)->records.back()), "old");
 }
 
+TEST_F(history_rules, what_followed_a_record_that_a_later_opening_replaced_is_no_part_of_it) {
+    // As 2-of-4 can leave it: two sites go on from the old record, two have the opening that met none of them.
+    add(2, {1, 1}, commit("old"), 0b00011);
+    add(3, {1, 1}, commit("after the old"), 0b00111);
+    add(2, {2, 5}, commit("opening"), 0b11100);
+    const auto past = rebuild_history(codec, journals);
+    ASSERT_TRUE(past) << past.error().message();
+    EXPECT_EQ(past->head(), 2U);
+    EXPECT_EQ(text_of(past->records.back()), "opening");
+    EXPECT_FALSE(past->disputed) << *past->disputed;
+}
+
 TEST_F(history_rules, liars_are_named_and_routed_around) {
     add(2, {1, 1}, commit("two"), 0b11111);
     flip(1, 1);
