@@ -85,6 +85,7 @@ struct journal_span {
     std::uint64_t first = 0;  // 0, 0 when empty
     std::uint64_t last = 0;
     ballot last_epoch;
+    bool operator==(const journal_span&) const = default;
 };
 
 /// Who writes: enough for a newcomer on the same machine to see that the process is dead.

@@ -4,13 +4,12 @@
 
 #include "fs/base/random.h"
 #include "tools/mount_command.h"
+#include "tools/site_setup.h"
 
 namespace warifu {
 namespace {
 
 namespace path_fs = std::filesystem;
-
-constexpr auto undo_patience = std::chrono::seconds(10);
 
 path_fs::path volumes_of(const deployment_layout& layout) {
     return layout.root() / "volumes";
@@ -100,7 +99,7 @@ result<void> mount_all(const deployment& where) {
         const auto outcome = mount_one(one);
         if (!outcome) {
             for (auto it = made.rbegin(); it != made.rend(); ++it)
-                (void)unmount({.target = *it, .force = true, .timeout = undo_patience});
+                (void)unmount({.target = *it, .force = true, .timeout = stop_patience});
             return outcome;
         }
         made.push_back(one.mountpoint);

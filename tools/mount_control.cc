@@ -7,7 +7,6 @@
 #include "fs/mount/request_watch.h"
 
 namespace warifu {
-
 namespace {
 
 constexpr std::uint32_t look_interval_ms = 2'000;

@@ -1,15 +1,15 @@
 // warifu umount: drain, unmount, wait.
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
-#include <fstream>
 #include <future>
-#include <sstream>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/mount/mount_table.h"
 #include "tools/control.h"
 #include "tools/exit_code.h"
 #include "tools/mount_command.h"
@@ -20,49 +20,15 @@ namespace {
 
 namespace path_fs = std::filesystem;
 
-struct mounted_place {
-    path_fs::path mountpoint;
-    std::string source;
-};
-
-/// mountinfo writes blanks and the like as \ooo.
-std::string unescape(const std::string& text) {
-    std::string out;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 3 < text.size()) {
-            out.push_back(static_cast<char>(std::strtol(text.substr(i + 1, 3).c_str(), nullptr, 8)));
-            i += 3;
-        } else {
-            out.push_back(text[i]);
-        }
-    }
-    return out;
-}
-
 /// All mounts of this program.
-std::vector<mounted_place> our_mounts() {
-    std::vector<mounted_place> out;
-    std::ifstream in("/proc/self/mountinfo");
-    std::string line;
-    while (std::getline(in, line)) {
-        const auto dash = line.find(" - ");
-        if (dash == std::string::npos) continue;
-        std::istringstream left(line.substr(0, dash)), right(line.substr(dash + 3));
-        std::string word, type, source;
-        mounted_place place;
-        for (int i = 0; i < 5 && left >> word; ++i)
-            if (i == 4) place.mountpoint = unescape(word);
-        right >> type >> source;
-        place.source = unescape(source);
-        if (type == "fuse.warifu") out.push_back(std::move(place));
-    }
-    return out;
+std::vector<mount_entry> our_mounts() {
+    auto mounts = read_mount_table();
+    std::erase_if(mounts, [](const mount_entry& entry) { return entry.type != "fuse.warifu"; });
+    return mounts;
 }
 
 bool is_mounted(const path_fs::path& mountpoint) {
-    for (const auto& place : our_mounts())
-        if (place.mountpoint == mountpoint) return true;
-    return false;
+    return std::ranges::any_of(our_mounts(), [&](const mount_entry& entry) { return entry.where == mountpoint; });
 }
 
 /// Ends the mount without asking the process. busy when files are open or something works in it.
@@ -114,9 +80,9 @@ struct target_place {
 result<target_place> find_target(const path_fs::path& target) {
     const path_fs::path absolute = path_fs::absolute(target).lexically_normal();
     for (const auto& place : our_mounts()) {
-        if (place.mountpoint != absolute && place.mountpoint / "" != absolute) continue;
+        if (place.where != absolute && path_fs::path(place.where) / "" != absolute) continue;
         TRY(const auto volume, find_volume(place.source));
-        return target_place{place.mountpoint, volume.volume.run};
+        return target_place{place.where, volume.volume.run};
     }
     TRY(const auto volume, find_volume(target));
     target_place out;
@@ -124,7 +90,7 @@ result<target_place> find_target(const path_fs::path& target) {
     if (volume.layout) out.mountpoint = volume.layout->mount_point();
     // One whose daemon died says no more where it is, but the table of mounts does.
     for (const auto& place : our_mounts())
-        if (place.source == absolute) out.mountpoint = place.mountpoint;
+        if (place.source == absolute) out.mountpoint = place.where;
     const auto status = ask_control(out.run / "mount.sock", "status", std::chrono::seconds(5));
     if (status && status->contains("mountpoint")) out.mountpoint = (*status)["mountpoint"].get<std::string>();
     return out;

@@ -96,6 +96,7 @@ task<> faulty_store::append(append_request request) {
 }
 
 task<std::vector<journal_entry>> faulty_store::read_journal(std::uint64_t from, std::uint32_t size_max) {
+    ++journal_read_count_;
     CO_TRY_VOID(co_await enter());
     CO_TRY(auto entries, co_await inner_->read_journal(from, size_max));
     for (journal_entry& entry : entries)

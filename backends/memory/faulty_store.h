@@ -31,6 +31,7 @@ class faulty_store final : public share_store {
     void release();
 
     std::uint64_t call_count() const { return call_count_; }
+    std::uint64_t journal_read_count() const { return journal_read_count_; }
     share_store& inner() { return *inner_; }
 
     task<store_state> state() override;
@@ -55,6 +56,7 @@ class faulty_store final : public share_store {
     std::shared_ptr<share_store> inner_;
     event running_;
     std::uint64_t call_count_ = 0;
+    std::uint64_t journal_read_count_ = 0;
 };
 
 }  // namespace warifu

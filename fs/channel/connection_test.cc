@@ -6,6 +6,7 @@ namespace warifu {
 namespace {
 
 constexpr std::uint64_t stream_stock = 256U << 20U;
+
 struct connection_test : channel_fixture {
     void echo_many(transport mode) {
         const auto c = connect(mode);

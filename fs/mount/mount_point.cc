@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
-#include <sstream>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "fs/base/limits.h"
+#include "fs/mount/mount_table.h"
 
 namespace warifu {
 namespace {
@@ -40,40 +40,11 @@ result<void> check_device() {
     return fail(errc::io_error, fmt::format("/dev/fuse: {}", errno_text(code)));
 }
 
-/// Undoes mountinfo's escapes of blanks and backslashes: \\040 and the like.
-std::string unescaped(const std::string& text) {
-    std::string out;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 3 < text.size()) {
-            out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-            i += 3;
-        } else {
-            out += text[i];
-        }
-    }
-    return out;
-}
-
-struct mounted {
-    std::string device;  // "major:minor"
-    std::string type;
-};
-
-/// What is mounted at this absolute path, from /proc/self/mountinfo; empty when nothing is.
-mounted mounted_at(const std::string& path) {
-    std::ifstream mounts("/proc/self/mountinfo");
-    std::string line;
-    mounted found;
-    while (std::getline(mounts, line)) {
-        std::istringstream words(line);
-        std::string id, parent, device, root, where, word;
-        words >> id >> parent >> device >> root >> where;
-        if (unescaped(where) != path) continue;
-        while (words >> word && word != "-") {
-        }
-        found.device = device;  // the last one listed is on top
-        words >> found.type;
-    }
+/// What is mounted at this absolute path; empty when nothing is.
+mount_entry mounted_at(const std::string& path) {
+    mount_entry found;
+    for (mount_entry& entry : read_mount_table())
+        if (entry.where == path) found = std::move(entry);
     return found;
 }
 

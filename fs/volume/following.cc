@@ -11,6 +11,7 @@ namespace warifu {
 namespace {
 
 constexpr auto follow_interval = std::chrono::milliseconds(250);
+constexpr auto retry_interval_max = std::chrono::milliseconds(4000);  // what fails may cost whole journals of pad
 constexpr int whole_look_every = 20;  // looks at one site only may miss what a smaller view does without it
 constexpr std::uint32_t writer_missed_ms = heartbeat_interval_ms * 5 / 2;  // no heartbeat: others may know more
 constexpr std::uint32_t writer_gone_ms = 60'000;                           // no heartbeat: nobody writes
@@ -42,10 +43,12 @@ task<> volume_impl::publish_generation() {
 }
 
 awaitable<void> volume_impl::follow_loop() {
-    for (int look = 1; co_await pause(follow_interval); ++look) {
-        if (look % whole_look_every != 0 && !co_await nearest_has_news()) continue;
+    auto interval = follow_interval;
+    for (int look = 1; co_await pause(interval); ++look) {
+        if (follow_trouble_.empty() && look % whole_look_every != 0 && !co_await nearest_has_news()) continue;
         const auto followed = co_await follow();
         follow_trouble_ = followed ? "" : followed.error().message();
+        interval = followed ? follow_interval : std::min(2 * interval, retry_interval_max);
         publish_status();
     }
 }
@@ -128,6 +131,13 @@ static std::uint64_t committed_of(const std::vector<kept_record>& records,
     return committed;
 }
 
+static std::map<share_index, std::pair<incarnation_id, journal_span>> journals_of(
+    const std::map<share_index, store_state>& states) {
+    std::map<share_index, std::pair<incarnation_id, journal_span>> journals;
+    for (const auto& [site, state] : states) journals[site] = {state.incarnation, state.journal};
+    return journals;
+}
+
 task<> volume_impl::follow() {
     const site_states states = co_await ask_states();
     if (states.size() < members_.threshold) co_return fail(errc::missing_shares, "fewer than k sites answer");
@@ -142,7 +152,8 @@ task<> volume_impl::follow() {
         if (went_on_before(state)) ++before;
     }
     if (before >= members_.threshold) co_return co_await follow_anew();
-    if (ahead < members_.threshold) {
+    // Records that were read and are not known to be committed say no more as long as the journals stay as they are.
+    if (ahead < members_.threshold || journals_of(states) == futile_) {
         if (applied_ != published_) co_return co_await publish_generation();
         co_return result<void>();
     }
@@ -154,16 +165,19 @@ task<> volume_impl::follow() {
     std::ranges::sort(order, {}, [this](share_index i) { return members_.site(i).latency_ms; });
     held_records held;
     std::vector<kept_record> records;
+    bool all_answered = true;
     for (std::size_t asked = 0; asked < order.size();) {
         fan_out<std::vector<journal_entry>> calls(members_.executor);
         const std::size_t until = asked == 0 ? std::min<std::size_t>(members_.threshold, order.size()) : order.size();
         for (; asked < until; ++asked)
             calls.start(order[asked].value, read_from(members_.site(order[asked]).store, first));
         co_await calls.wait_all();
-        for (auto& [site, answer] : calls.done())
+        for (auto& [site, answer] : calls.done()) {
+            all_answered = all_answered && answer;
             if (answer)
                 for (journal_entry& entry : *answer)
                     held[entry.sequence][entry.epoch][members_.sites[site].index] = std::move(entry);
+        }
         records = decode_held(codec_, held, first);
         const std::uint64_t committed = committed_of(records, states);
         if (!records.empty() && committed >= records.back().sequence) break;
@@ -175,7 +189,10 @@ task<> volume_impl::follow() {
         unsure_.reset();
         records.erase(records.begin());
     }
-    if (records.empty()) co_return result<void>();
+    if (records.empty()) {
+        if (all_answered) futile_ = journals_of(states);
+        co_return result<void>();
+    }
     const auto applied = apply(records);
     if (!applied) co_return co_await follow_anew();
     CO_TRY_VOID(co_await publish_generation());
@@ -239,6 +256,7 @@ task<> volume_impl::follow_anew() {
     take_view(past.last_view);
     CO_TRY_VOID(load_files(past, past.committed));
     snapshot_parts_ = 0;
+    futile_.clear();
     published_ = 0;  // what is shown now may be of the same number and yet another state
     CO_TRY_VOID(co_await publish_generation());
     unsure_.reset();

@@ -68,6 +68,7 @@ class volume_impl final : public volume, public table_chunk_io {
 
     // opening.cc
     using site_states = std::map<share_index, store_state>;
+    using site_journals = std::map<share_index, std::pair<incarnation_id, journal_span>>;
     awaitable<site_states> ask_states();
     std::optional<writer_identity> live_writer(const site_states& states) const;
     task<> wait_for_writer(site_states& states);
@@ -188,6 +189,7 @@ class volume_impl final : public volume, public table_chunk_io {
         std::uint64_t certain = 0;
     };
     std::optional<unsure_head> unsure_;
+    site_journals futile_;  // as they were when records were read and none of them was certain
     byte_vector snapshot_;  // its parts, as far as they were applied one after the other
     std::uint32_t snapshot_parts_ = 0;
     std::uint64_t shown_bytes_ = 0;  // of the newest generation's files
