@@ -405,6 +405,14 @@ task<> keyd_client::release(stream_name stream, pad_range window, std::uint64_t 
     co_return co_await connection_->release(std::move(stream), window, used_to);
 }
 
+task<std::uint64_t> keyd_client::reserve(stream_name stream, std::uint64_t size) {
+    const kp::request_body question{kp::reserve{std::move(stream), size}};
+    CO_TRY(const auto arrived, co_await connection_->call(question, 0));
+    const auto* found = std::get_if<kp::reserved>(&arrived->reply.body);
+    if (found == nullptr) co_return unexpected_reply();
+    co_return found->size;
+}
+
 task<pad_broker::stock> keyd_client::available(std::string peer) {
     const kp::request_body question{kp::available{std::move(peer)}};
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));

@@ -23,6 +23,11 @@ class keyd_client final : public pad_broker {
     const std::string& site() const;
     /// keyd's status (stock, use, failures) as JSON text; FORMAT.md lists the fields.
     task<std::string> status_json();
+    /// Sets aside `size` bytes of a stream on which this site is the sender: data claims of other consumers leave them
+    /// alone, and this one's draw on them. Replaces what was reserved of the stream before. Returns how much of it
+    /// there is for this consumer now (README.md, "Who gets key when it is short"). Forgotten when the connection or
+    /// keyd ends, so ask again from time to time. Errors: unreachable, bad_argument (wrong end), not_found (no link).
+    task<std::uint64_t> reserve(stream_name stream, std::uint64_t size);
 
     claim strength() const override;
     task<std::unique_ptr<pad_window>> claim_send(stream_name stream, session_id session, std::uint64_t size_min,

@@ -55,6 +55,7 @@ constexpr std::array per_stream{
     family{"time_to_full_seconds", "gauge", "seconds", "Until the store is full; absent when stock falls.",
            "time_to_full_s"},
     family{"writable_bytes", "gauge", "bytes", "Share bytes that can be sent before bulk pauses.", "writable_bytes"},
+    family{"reserved_bytes", "gauge", "bytes", "Unspent key set aside for data that was accepted.", "reserved_bytes"},
     family{"blocks", "gauge", "", "Block files.", "blocks"},
     family{"hello_slots", "gauge", "", "Unspent slots for greetings.", "hello_slots"},
     family{"oldest_block_age_seconds", "gauge", "seconds", "Of the oldest block with unspent key.",

@@ -74,6 +74,10 @@ void put(writer& out, const abandon& m) {
 void put(writer& out, const weigh& m) {
     out.put_be(m.weight);
 }
+void put(writer& out, const reserve& m) {
+    put_stream(out, m.stream);
+    out.put_be(m.size);
+}
 void put(writer& out, const failed& m) {
     out.put_be(static_cast<std::uint16_t>(m.code));
     put_text(out, std::string_view(m.text).substr(0, error_text_size_max));
@@ -96,6 +100,9 @@ void put(writer& out, const stock& m) {
 }
 void put(writer& out, const text& m) {
     put_text(out, m.json);
+}
+void put(writer& out, const reserved& m) {
+    out.put_be(m.size);
 }
 
 template <typename Message>
@@ -210,6 +217,11 @@ result<void> take(reader& in, weigh& m) {
     TRY(m.weight, in.take_be<std::uint32_t>());
     return {};
 }
+result<void> take(reader& in, reserve& m) {
+    TRY(m.stream, take_stream(in));
+    TRY(m.size, in.take_be<std::uint64_t>());
+    return {};
+}
 result<void> take(reader& in, failed& m) {
     TRY(const auto code, in.take_be<std::uint16_t>());
     if (code < 1 || code > static_cast<std::uint16_t>(errc::no_such_address))
@@ -247,6 +259,10 @@ result<void> take(reader& in, stock& m) {
 result<void> take(reader& in, text& m) {
     TRY(const auto bytes, in.take_sized(keyd_message_size_max));
     m.json = std::string(as_text(bytes));
+    return {};
+}
+result<void> take(reader& in, reserved& m) {
+    TRY(m.size, in.take_be<std::uint64_t>());
     return {};
 }
 

@@ -91,9 +91,15 @@ struct weigh {
     std::uint32_t weight = 0;
     bool operator==(const weigh&) const = default;
 };
+/// Sets `size` bytes of a stream aside for this consumer's data.
+struct reserve {
+    stream_name stream;
+    std::uint64_t size = 0;
+    bool operator==(const reserve&) const = default;
+};
 
 using request_body = std::variant<greet, claim_send, claim_receive, skip_to, next_free, take_hello, peek_hello,
-                                  spend_hello, release, available, take_random, status, hold, abandon, weigh>;
+                                  spend_hello, release, available, take_random, status, hold, abandon, weigh, reserve>;
 struct request {
     std::uint64_t id = 0;
     request_body body;
@@ -138,8 +144,12 @@ struct text {
     std::string json;
     bool operator==(const text&) const = default;
 };
+struct reserved {
+    std::uint64_t size = 0;
+    bool operator==(const reserved&) const = default;
+};
 
-using reply_body = std::variant<done, failed, greeted, window, offset, hello, stock, text>;
+using reply_body = std::variant<done, failed, greeted, window, offset, hello, stock, text, reserved>;
 struct reply {
     std::uint64_t id = 0;
     reply_body body;

@@ -44,7 +44,8 @@ TEST(keyd_protocol, requests_round_trip) {
                                            status{},
                                            hold{ab, session, {16, 17}},
                                            abandon{ab, {18, 19}},
-                                           weigh{20}};
+                                           weigh{20},
+                                           reserve{ab, 21}};
     ASSERT_EQ(bodies.size(), std::variant_size_v<request_body>);
     for (const auto& body : bodies) round_trip<request>(request{77, body}, decode_request);
 }
@@ -59,7 +60,8 @@ TEST(keyd_protocol, replies_round_trip) {
                                          offset{3},
                                          key,
                                          stock{4, 5, claim::computational},
-                                         text{"{}"}};
+                                         text{"{}"},
+                                         reserved{6}};
     ASSERT_EQ(bodies.size(), std::variant_size_v<reply_body>);
     for (const auto& body : bodies) round_trip<reply>(reply{78, body}, decode_reply);
     EXPECT_FALSE(decode_request(encode(reply{1, done{}}))) << "a reply is no request";

@@ -16,6 +16,7 @@
 #include "tools/daemon.h"
 #include "tools/deployment.h"
 #include "tools/exit_code.h"
+#include "tools/key_reserve.h"
 #include "tools/mount_control.h"
 #include "tools/mount_holder.h"
 #include "tools/mount_options.h"
@@ -100,6 +101,7 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
     const auto health = std::make_shared<mount_health>();
     mount_control control(session, *files, arguments.mountpoint.string(), health);
     std::unique_ptr<mount_watcher> watcher;
+    std::unique_ptr<key_reserve> reserve;
     auto listening = control_server::listen(core.context(), volume.run / "mount.sock", [&control](std::string command) {
         return control.answer(std::move(command));
     });
@@ -131,6 +133,12 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
             mount.unmounted = [&held] { say_unmounted(held); };
             if (redo->starts() > 1) spdlog::info("daemon {} of this mount", redo->starts());
         }
+        if (!options.read_only) {
+            run_on(core.context(), [&]() -> awaitable<void> {
+                reserve = std::make_unique<key_reserve>(core.context().get_executor(), session, *files);
+                co_return;
+            });
+        }
         if (!options.alarm.empty()) {
             run_on(core.context(), [&]() -> awaitable<void> {
                 watcher = std::make_unique<mount_watcher>(core.context(), session, options, health);
@@ -153,6 +161,7 @@ result<int> serve(core_thread& core, volume_session& session, const volume_confi
     // Server and file system belong to the core thread.
     run_on(core.context(), [&]() -> awaitable<void> {
         if (watcher) co_await watcher->stop();
+        if (reserve) co_await reserve->stop();
         if (listening) listening->reset();
         files.reset();
     });

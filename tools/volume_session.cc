@@ -6,7 +6,6 @@
 
 #include "fs/async/wait.h"
 #include "fs/volume/quorum.h"
-#include "keyd/client.h"
 #include "keyd/link/paths.h"
 #include "keyd/random_stock.h"
 
@@ -77,6 +76,7 @@ task<std::unique_ptr<volume_session>> volume_session::connect(asio::io_context& 
     if (options.mode == open_mode::write) CO_TRY_VOID(co_await check_routes(*keys, site.name, volume));
     std::unique_ptr<volume_session> session(new volume_session);
     session->keys_ = std::move(keys);
+    session->own_site_ = site.name;
     const auto process = random_uuid<process_id>();
     for (const auto& name : volume.sites) {
         member one;
@@ -170,8 +170,21 @@ task<> volume_session::create(asio::io_context& core, volume_config config, site
 std::vector<std::string> volume_session::waiting_for_key() const {
     std::vector<std::string> out;
     for (const auto& one : members_)
-        if (one.store && one.store->waits_for_key()) out.push_back(one.name);
+        if ((one.store && one.store->waits_for_key()) || short_links_.contains(one.name)) out.push_back(one.name);
     return out;
+}
+
+task<std::uint64_t> volume_session::reserve_key(std::uint64_t wanted, std::uint64_t needed) {
+    std::uint64_t least = wanted;
+    std::set<std::string> short_links;
+    for (const auto& site : volume_->status().sites) {
+        if (site.role != site_role::member || site.name == own_site_) continue;
+        CO_TRY(const std::uint64_t size, co_await keys_->reserve({own_site_, site.name}, wanted));
+        if (size < needed) short_links.insert(site.name);
+        least = std::min(least, size);
+    }
+    short_links_ = std::move(short_links);
+    co_return least;
 }
 
 awaitable<std::vector<link_stock>> volume_session::stocks() {

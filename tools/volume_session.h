@@ -3,13 +3,14 @@
 // sites' over one-time pads. What mount, restore, volume create and bench begin with.
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "backends/remote/remote_store.h"
 #include "fs/config/config.h"
 #include "fs/volume/volume.h"
-#include "keyd/pad_broker.h"
+#include "keyd/client.h"
 
 namespace warifu {
 
@@ -48,7 +49,11 @@ class volume_session {
     claim strength() const;
     /// Asks keyd; waits two seconds at most.
     awaitable<std::vector<link_stock>> stocks();
-    /// Peers to which something waits to be sent for want of key.
+    /// Sets key aside on the links to the volume's members, `wanted` bytes on each, and returns the least that there is
+    /// on any of them. Links with less than `needed` count as waiting for key until the next call. Errors:
+    /// keyd_client::reserve's.
+    task<std::uint64_t> reserve_key(std::uint64_t wanted, std::uint64_t needed);
+    /// Peers to which something waits to be sent for want of key, or for which bytes are not accepted.
     std::vector<std::string> waiting_for_key() const;
     /// Closes the volume and ends the connections in order (unused pads go back).
     task<> close();
@@ -63,7 +68,9 @@ class volume_session {
                                const session_options& options) const;
     awaitable<void> disconnect();
 
-    std::shared_ptr<pad_broker> keys_;
+    std::shared_ptr<keyd_client> keys_;
+    std::string own_site_;
+    std::set<std::string> short_links_;  // to these peers
     struct member {
         std::string name;
         bool local = false;

@@ -1,18 +1,36 @@
 #include "fs/files/dirty_budget.h"
 
+#include <algorithm>
+
+#include "fs/base/limits.h"
+
 namespace warifu {
 
 dirty_budget::dirty_budget(asio::io_context& core, std::size_t memory_max)
     : core_(core), soft_(memory_max / 4 * 3), hard_(memory_max), room_(core.get_executor()) {}
 
 void dirty_budget::add(std::int64_t bytes, std::int64_t memory) {
-    bytes_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
+    if (bytes > 0 && came_.fetch_add(static_cast<std::uint64_t>(bytes)) + static_cast<std::uint64_t>(bytes) >= ask_at_)
+        want_cover();
+    if (bytes < 0) gone_.fetch_add(static_cast<std::uint64_t>(-bytes));
     memory_.fetch_add(static_cast<std::uint64_t>(memory), std::memory_order_seq_cst);
     if (memory < 0 && waiting_.load(std::memory_order_seq_cst) != 0 && !is_tight()) wake();
 }
 
 void dirty_budget::hold(bool on) {
     if (held_.exchange(on) && !on) wake();
+}
+
+void dirty_budget::cover(std::uint64_t gone, std::uint64_t bytes) {
+    const std::uint64_t now = came(), most = gone + bytes;
+    if (most > cover_.exchange(most)) covered_at_ = steady_clock::now();
+    ask_at_ = most > now ? now + (most - now) / 2 : most;
+    room_.set();  // who still waits asks again
+}
+
+/// Asks once; cover() lets the next ask.
+void dirty_budget::want_cover() {
+    if (ask_at_.exchange(~std::uint64_t{0}) != ~std::uint64_t{0}) wanted_();
 }
 
 void dirty_budget::wake() {
@@ -27,14 +45,22 @@ void dirty_budget::fail(error why) {
 task<> dirty_budget::wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted) {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     result<void> outcome;
-    while (is_tight() || (held_.load() && !accepted)) {
+    const deadline start = steady_clock::now();
+    while (is_tight() || ((held_.load() || !is_covered()) && !accepted)) {
+        deadline until = deadline::max();
+        if (!accepted && !is_covered()) {
+            want_cover();
+            until = std::max(start, covered_at_) + std::chrono::milliseconds(key_wait_timeout_ms);
+        }
         if (failure_)
             outcome = warifu::fail(*failure_);
         else if (interrupted && interrupted->load())
             outcome = warifu::fail(errc::cancelled, "interrupted");
+        else if (steady_clock::now() >= until)
+            outcome = warifu::fail(errc::no_key, "no key can be set aside for more bytes");
         if (!outcome) break;
         room_.reset();
-        co_await room_.wait();
+        co_await room_.wait(until);
     }
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
     co_return outcome;

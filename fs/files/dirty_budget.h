@@ -1,10 +1,11 @@
 #pragma once
-// The one budget of bytes that were accepted and are not yet at the sites (contract A2): their memory, which makes
-// writers wait, and their count, which is taken off the free space.
+// The one budget of bytes that were accepted and are not yet at the sites (contract A2): their memory and the key that
+// is set aside for them, which make writers wait, and their count, which is taken off the free space.
 //
 // Thread safety: add, sub and the reads on any thread; the rest on the core thread.
 
 #include <atomic>
+#include <functional>
 #include <optional>
 
 #include "fs/async/wait.h"
@@ -15,12 +16,15 @@ class dirty_budget {
   public:
     dirty_budget(asio::io_context& core, std::size_t memory_max);
 
-    std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+    std::uint64_t bytes() const {
+        const std::uint64_t gone = gone_.load();  // first: there is never more gone than came
+        return came_.load() - gone;
+    }
     std::uint64_t memory() const { return memory_.load(std::memory_order_relaxed); }
     /// Writers should wait.
     bool is_tight() const { return memory() > soft_; }
     /// No more bytes may be accepted.
-    bool is_full() const { return memory() > hard_ || held_.load(); }
+    bool is_full() const { return memory() > hard_ || held_.load() || !is_covered(); }
 
     /// Bytes and buffer capacity that came (positive) or went (negative).
     void add(std::int64_t bytes, std::int64_t memory);
@@ -28,9 +32,18 @@ class dirty_budget {
     /// Writers wait for another reason, or no more. Any thread.
     void hold(bool on);
 
+    /// All bytes that ever came, and that went. Any thread.
+    std::uint64_t came() const { return came_.load(); }
+    std::uint64_t gone() const { return gone_.load(); }
+    /// Key is set aside for `bytes` of those that had not gone when `gone` was read; no more are accepted (give or take
+    /// a request of each thread). Never called: without bound. Core thread.
+    void cover(std::uint64_t gone, std::uint64_t bytes);
+    /// Called on any thread when half of what is covered has come, and when a writer waits for cover. Set before use.
+    void on_cover_wanted(std::function<void()> wanted) { wanted_ = std::move(wanted); }
+
     /// Returns when !is_tight(), and nothing holds writers back unless these bytes were accepted already: what holds
-    /// them may need the answer of this one. Errors: cancelled when *interrupted was set before wake(), and what fail()
-    /// was told.
+    /// them may need the answer of this one. Errors: cancelled when *interrupted was set before wake(), no_key when no
+    /// more was covered for key_wait_timeout_ms, and what fail() was told.
     task<> wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted);
     /// Lets the waiting look at their flags. Any thread.
     void wake();
@@ -38,9 +51,16 @@ class dirty_budget {
     void fail(error why);
 
   private:
+    bool is_covered() const { return came() < cover_.load(); }
+    void want_cover();
+
     asio::io_context& core_;
     const std::uint64_t soft_, hard_;
-    std::atomic<std::uint64_t> bytes_ = 0, memory_ = 0;
+    std::atomic<std::uint64_t> came_ = 0, gone_ = 0, memory_ = 0;
+    std::atomic<std::uint64_t> cover_ = ~std::uint64_t{0};   // so many may come in all
+    std::atomic<std::uint64_t> ask_at_ = ~std::uint64_t{0};  // when so many came, more cover is asked for
+    deadline covered_at_{};                                  // when there was more for the last time
+    std::function<void()> wanted_;
     std::atomic<std::uint32_t> waiting_ = 0;
     std::atomic<bool> held_ = false;
     event room_;

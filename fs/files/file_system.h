@@ -133,6 +133,19 @@ class file_system {
     /// Any thread.
     virtual void wake_waiting() = 0;
 
+    /// Bytes that writes ever brought, and how many of them are at the sites or were given up. Any thread.
+    struct intake {
+        std::uint64_t came = 0, gone = 0;
+    };
+    virtual intake taken_in() const = 0;
+    /// Key is set aside for `bytes` of what had not gone when taken_in() said `gone`: write() accepts no more, and
+    /// wait_for_room fails with no_key when no more is covered for key_wait_timeout_ms. Never called: without bound.
+    /// Core thread.
+    virtual void cover(std::uint64_t gone, std::uint64_t bytes) = 0;
+    /// `wanted` is called on any thread when half of what is covered has come, and when a writer waits for more. Before
+    /// anything is written.
+    virtual void on_cover_wanted(std::function<void()> wanted) = 0;
+
     /// Finds where the bytes are; clipped at the end of the file. When the plan is ready() nothing more is needed.
     virtual result<read_plan> plan_read(file_handle handle, std::uint64_t offset, std::uint64_t size) = 0;
     /// Fetches what the plan lacks, several parts at once. Core thread.

@@ -56,6 +56,9 @@ class file_system_impl final : public file_system {
     result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) override;
     task<> wait_for_room(bool accepted, interrupt_flag interrupted) override;
     void wake_waiting() override;
+    intake taken_in() const override;
+    void cover(std::uint64_t gone, std::uint64_t bytes) override { budget_.cover(gone, bytes); }
+    void on_cover_wanted(std::function<void()> wanted) override { budget_.on_cover_wanted(std::move(wanted)); }
     result<read_plan> plan_read(file_handle handle, std::uint64_t offset, std::uint64_t size) override;
     task<std::vector<slice>> fetch(read_plan plan) override;
     result<void> flush(file_handle handle) override;

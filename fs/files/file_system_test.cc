@@ -25,6 +25,56 @@ bool eventually(Condition condition) {
     return true;
 }
 
+TEST(file_system, no_more_is_accepted_than_key_is_set_aside_for) {
+    auto sites = std::make_shared<memory_sites>();
+    test_node node(sites);
+    constexpr std::uint64_t mib = 1U << 20U;
+    std::atomic<int> wanted = 0;
+    node.fs->on_cover_wanted([&] { ++wanted; });
+    const auto cover = [&](std::uint64_t gone, std::uint64_t bytes) {
+        asio::post(node.core, asio::use_future([&node, gone, bytes] { node.fs->cover(gone, bytes); })).get();
+    };
+    sites->hold_puts = true;
+    const auto handle = node.open(node.create("file").number);
+    const std::string step = pattern(mib, 1);
+    const auto written = [&](std::uint64_t mibs) {
+        const auto taken = node.fs->write(handle, mibs * mib, as_bytes_view(step), false);
+        EXPECT_TRUE(taken);
+        return taken && taken->size == mib;
+    };
+    EXPECT_TRUE(written(0)) << "without bound as long as nothing was said of cover";
+    cover(0, 4 * mib);
+    EXPECT_TRUE(written(1));
+    EXPECT_EQ(wanted, 0);
+    EXPECT_TRUE(written(2));
+    EXPECT_EQ(wanted, 1) << "half of what was covered has come";
+    EXPECT_TRUE(written(3));
+    EXPECT_FALSE(written(4));
+    EXPECT_EQ(wanted, 1) << "asked for once";
+    EXPECT_EQ(node.fs->taken_in().came, 4 * mib);
+    EXPECT_EQ(node.fs->taken_in().gone, 0);
+    auto waiting = asio::co_spawn(node.core, wait_for_room(node.fs.get(), nullptr), asio::use_future);
+    EXPECT_EQ(waiting.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
+    cover(0, 5 * mib);
+    EXPECT_TRUE(waiting.get());
+    EXPECT_TRUE(written(4));
+    EXPECT_FALSE(written(5));
+    // What reaches the sites makes room only when more is covered: its key is used.
+    sites->hold_puts = false;
+    ASSERT_TRUE(node.sync(handle));
+    EXPECT_EQ(node.fs->taken_in().gone, 5 * mib);
+    EXPECT_FALSE(written(5));
+    cover(5 * mib, 0);
+    EXPECT_EQ(wanted, 2);
+    auto again = asio::co_spawn(node.core, wait_for_room(node.fs.get(), nullptr), asio::use_future);
+    EXPECT_TRUE(eventually([&] { return wanted == 3; })) << "who waits asks";
+    cover(5 * mib, 0);
+    EXPECT_TRUE(eventually([&] { return wanted == 4; })) << "and again";
+    cover(5 * mib, 1);
+    EXPECT_TRUE(again.get());
+    EXPECT_TRUE(written(5));
+}
+
 TEST(file_system, writers_wait_at_the_budget_and_never_fail_because_of_it) {
     auto sites = std::make_shared<memory_sites>();
     test_node node(sites);

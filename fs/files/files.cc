@@ -208,6 +208,11 @@ void file_system_impl::wake_waiting() {
     budget_.wake();
 }
 
+file_system::intake file_system_impl::taken_in() const {
+    const std::uint64_t gone = budget_.gone();  // first: there is never more gone than came
+    return {budget_.came(), gone};
+}
+
 result<read_plan> file_system_impl::plan_followed(open_file& file, std::uint64_t offset, std::uint64_t size) {
     TRY(inode before, follow(file.state->number));
     for (int tries = 1;; ++tries) {

@@ -77,12 +77,18 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     };
     using window_place = std::pair<stream_name, std::uint64_t>;
     using window_map = std::map<window_place, held_window>;
+    struct reservation {
+        std::uint64_t wanted = 0;  // as it was asked for last
+        std::uint64_t size = 0;    // of it set aside, less what was claimed since
+    };
+    using reservations = std::map<stream_name, reservation>;
     struct client {
         client(asio::any_io_executor executor, unique_fd fd) : socket(std::move(executor), std::move(fd)) {}
         packet_socket socket;
         claim_queue::consumer number = 0;
         std::uint32_t weight = claim_weight_default;
         window_map windows;
+        reservations reserved;
         std::size_t in_flight = 0;
         bool closed = false;
     };
@@ -143,8 +149,11 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<answer> on(client_ptr from, keyd_protocol::hold m);
     awaitable<answer> on(client_ptr from, keyd_protocol::abandon m);
     awaitable<answer> on(client_ptr from, keyd_protocol::weigh m);
+    awaitable<answer> on(client_ptr from, keyd_protocol::reserve m);
     awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window);
     result<pad_range> claim(const client_ptr& from, const keyd_protocol::claim_send& m);
+    std::uint64_t reserved_by_others(const client* who, const stream_name& stream) const;
+    std::uint64_t reserve_for(client& who, const stream_name& stream, std::uint64_t wanted);
     void take(const stream_name& stream, const held_window& window);
     void give_back(const stream_name& stream, const held_window& window);
     void burn(const stream_name& stream, const held_window& window);

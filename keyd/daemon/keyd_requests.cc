@@ -147,7 +147,10 @@ result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
         want = budget.grant(m.session, m.size_min, want);
         if (want == 0) return fail(errc::no_key, "as much is out as a crash may burn");
     }
-    TRY(const auto range, pool_->claim_send(m.stream, m.session, m.size_min, want, m.use));
+    const auto set_aside = reserved_by_others(from.get(), m.stream);
+    TRY(const auto range, pool_->claim_send(m.stream, m.session, m.size_min, want, m.use, set_aside));
+    if (const auto own = from->reserved.find(m.stream); own != from->reserved.end())
+        own->second.size -= std::min(own->second.size, range.size);
     waiting_[m.stream].queue.served(from->number, m.use, range.size, from->weight);
     flows_[m.stream].out.add(static_cast<double>(range.size), steady_clock::now());
     return range;
@@ -302,6 +305,49 @@ awaitable<keyd::answer> keyd::on(client_ptr from, weigh m) {
         co_return failure(error(errc::bad_argument, "a weight is a number from 1 to 1000"));
     from->weight = m.weight;
     co_return answer{done{}, {}};
+}
+
+/// What claims of data by `who` leave alone, beside the reserves.
+std::uint64_t keyd::reserved_by_others(const client* who, const stream_name& stream) const {
+    std::uint64_t sum = 0;
+    for (const auto& one : clients_)
+        if (const auto found = one->reserved.find(stream); one.get() != who && found != one->reserved.end())
+            sum += found->second.size;
+    return sum;
+}
+
+/// Never more than there is. While others wait for theirs, a consumer's grows only up to its part by weight.
+std::uint64_t keyd::reserve_for(client& who, const stream_name& stream, std::uint64_t wanted) {
+    const auto less = [](std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; };
+    const std::uint64_t kept = options_.control_reserve + options_.bulk_reserve.value_or(options_.control_reserve);
+    const std::uint64_t stock = less(pool_->available(stream), kept);
+    std::uint64_t weights = who.weight;
+    bool others_wait = false;
+    for (const auto& one : clients_) {
+        const auto found = one->reserved.find(stream);
+        if (one.get() == &who || found == one->reserved.end()) continue;
+        weights += one->weight;
+        others_wait = others_wait || found->second.size < found->second.wanted;
+    }
+    auto& own = who.reserved[stream];
+    const double weight = static_cast<double>(who.weight) / static_cast<double>(weights);
+    const auto part = static_cast<std::uint64_t>(static_cast<double>(stock) * weight);
+    const std::uint64_t most = others_wait ? std::max(own.size, part) : wanted;
+    own = {wanted, std::min({wanted, most, less(stock, reserved_by_others(&who, stream))})};
+    return own.size;
+}
+
+awaitable<keyd::answer> keyd::on(client_ptr from, reserve m) {
+    if (m.stream.sender != options_.site || m.stream.receiver == options_.site)
+        co_return failure(error(errc::bad_argument, "only the sender of a stream reserves of it"));
+    if (!options_.peers.empty() && std::ranges::count(options_.peers, m.stream.receiver) == 0)
+        co_return failure(error(errc::not_found, "there is no link to site " + m.stream.receiver));
+    if (from->reserved.size() >= pad_stream_count_max && !from->reserved.contains(m.stream))
+        co_return failure(error(errc::too_large, "more streams than there can be"));
+    const std::uint64_t size = reserve_for(*from, m.stream, m.size);
+    if (m.size == 0) from->reserved.erase(m.stream);
+    wake_waiters();  // what this consumer gave up, others may claim
+    co_return answer{reserved{size}, {}};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, status) {

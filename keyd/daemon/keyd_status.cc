@@ -60,6 +60,7 @@ json keyd::stream_json(const stream_status& one, std::uint64_t store_free) const
     if (one.name.sender == options_.site && one.name.receiver != options_.site) {
         const auto kept = options_.control_reserve + options_.bulk_reserve.value_or(options_.control_reserve);
         const auto usable = one.available > kept ? one.available - kept : 0;
+        text["reserved_bytes"] = reserved_by_others(nullptr, one.name);
         text["writable_bytes"] = static_cast<std::uint64_t>(static_cast<double>(usable) / pad_per_share_byte);
     }
     return text;

@@ -390,6 +390,47 @@ TEST_F(keyd_test, bulk_pauses_before_interactive_and_that_before_control) {
     });
 }
 
+TEST_F(keyd_test, what_is_reserved_others_leave_alone) {
+    auto with = options("a");
+    with.control_reserve = 100'000;
+    with.bulk_reserve = 0;
+    const auto a = start(with);
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const std::uint64_t stock = block_size - 4096 - 100'000;
+        const auto writer = co_await client_of("a"), other = co_await client_of("a");
+        const auto claim = [&](keyd_client& of, std::uint64_t size, std::uint32_t wait_ms = 0) -> awaitable<bool> {
+            const auto got = co_await of.claim_send(ab, session_id{}, size, size, key_use::bulk, soon(wait_ms));
+            if (got) EXPECT_TRUE(co_await of.release(ab, (*got)->range(), (*got)->range().end()));
+            co_return got.has_value();
+        };
+        EXPECT_TRUE(co_await claim(*other, 1, 2000));  // the block is there
+        EXPECT_EQ(co_await writer->reserve(ab, 600'000), 600'000);
+        EXPECT_EQ((co_await status_of(*other))["streams"][0]["reserved_bytes"], 600'000);
+        EXPECT_FALSE(co_await claim(*other, stock - 600'000)) << "one byte is gone";
+        EXPECT_TRUE(co_await claim(*other, stock - 600'001));
+        EXPECT_FALSE(co_await claim(*other, 1));
+        EXPECT_EQ(co_await other->reserve(ab, 1000), 0) << "nothing is left";
+        EXPECT_TRUE(co_await claim(*writer, 200'000));
+        // It draws on its own; while the other waits it does not grow beyond what it has, or its half.
+        EXPECT_EQ((co_await status_of(*other))["streams"][0]["reserved_bytes"], 400'000);
+        EXPECT_EQ(co_await writer->reserve(ab, 600'000), 400'000);
+        EXPECT_EQ(co_await writer->reserve(ab, 100'000), 100'000) << "it may always have less";
+        EXPECT_EQ(co_await other->reserve(ab, 1'000'000), 300'000);
+        EXPECT_EQ(co_await writer->reserve(ab, 1'000'000), 100'000) << "what the other has it keeps";
+        EXPECT_EQ(co_await other->reserve(ab, 1'000'000), 300'000);
+        EXPECT_EQ((co_await writer->reserve(ba, 1)).error().code, errc::bad_argument);
+        // Who goes away reserves nothing.
+        auto third = co_await client_of("a");
+        EXPECT_EQ(co_await third->reserve(ab, 0), 0);
+        EXPECT_EQ(co_await other->reserve(ab, 0), 0);
+        EXPECT_EQ(co_await third->reserve(ab, 1'000'000), 200'000);
+        third.reset();
+        EXPECT_TRUE(co_await claim(*writer, 400'000, 2000));
+        co_await a->stop();
+    });
+}
+
 /// A source that brings nothing and says how fast.
 struct slow_source final : pad_source {
     result<std::optional<delivery>> next() override { return std::nullopt; }

@@ -39,7 +39,7 @@ result<pad_range> choose_window(const stream_state& stream, std::uint64_t size_m
     std::uint64_t limit = size_want;
     if (reserve != 0) {
         const std::uint64_t usable = usable_bytes(stream, reserve + size_want);
-        if (usable < reserve + size_min) return fail(errc::no_key, "only the control reserve is left");
+        if (usable < reserve + size_min) return fail(errc::no_key, "only what is reserved is left");
         limit = std::min(limit, usable - reserve);
     }
     for (const auto offset : stream.free_blocks)

@@ -90,9 +90,10 @@ class pool {
     result<void> import(const staged_block& staged);
 
     // Windows. The mark is durable when these return.
-    /// no_key: not enough now. The window lies within one block.
+    /// no_key: not enough now. The window lies within one block. `set_aside`: bytes that other consumers' data is
+    /// promised.
     result<pad_range> claim_send(const stream_name& stream, session_id session, std::uint64_t size_min,
-                                 std::uint64_t size_want, key_use use);
+                                 std::uint64_t size_want, key_use use, std::uint64_t set_aside = 0);
     result<void> claim_receive(const stream_name& stream, session_id session, pad_range range);
     /// Random bytes: like a window that is used up at once (the caller erases after it has read). size <= 64 MiB; the
     /// ranges may lie in several blocks.

@@ -9,13 +9,13 @@
 
 namespace warifu {
 result<pad_range> pool::claim_send(const stream_name& name, session_id session, std::uint64_t size_min,
-                                   std::uint64_t size_want, key_use use) {
+                                   std::uint64_t size_want, key_use use, std::uint64_t set_aside) {
     if (size_min == 0 || size_min > size_want) return fail(errc::bad_argument, "the window's sizes make no sense");
     if (size_want > pad_window_size_max) return fail(errc::too_large, "the window is over the limit");
     TRY(const auto index, find(name, role::send));
     const auto& stream = state_.streams()[index];
     const std::uint64_t for_bulk = use == key_use::bulk ? options_.bulk_reserve : 0;
-    const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + for_bulk;
+    const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + for_bulk + set_aside;
     TRY(const auto range, choose_window(stream, size_min, size_want, reserve));
     TRY_VOID(record_durably(window_spent{index, range, session, use, realtime_ns()}));
     bound_stale_blocks(index, range.offset);

@@ -1,0 +1,75 @@
+#include "tools/key_reserve.h"
+
+#include <algorithm>
+
+#include "tools/key_stock.h"
+
+namespace warifu {
+namespace {
+
+constexpr auto ask_interval = std::chrono::milliseconds(250);
+constexpr auto short_interval = std::chrono::milliseconds(100);  // while there is less than was asked for
+constexpr auto idle_after = std::chrono::seconds(2);
+constexpr std::uint64_t ahead_min = 4U << 20U;
+constexpr std::uint64_t pad_margin = 2U << 20U;  // metadata of a commit, requests that several threads bring at once
+
+std::uint64_t pad_for(std::uint64_t bytes) {
+    return static_cast<std::uint64_t>(static_cast<double>(bytes) * pad_per_share_byte) + pad_margin;
+}
+
+std::uint64_t bytes_for(std::uint64_t pad) {
+    const std::uint64_t usable = pad > pad_margin ? pad - pad_margin : 0;
+    return static_cast<std::uint64_t>(static_cast<double>(usable) / pad_per_share_byte);
+}
+
+}  // namespace
+
+key_reserve::key_reserve(asio::any_io_executor core, volume_session& session, file_system& files)
+    : session_(session), files_(files), wanted_(std::make_shared<event>(core)), ended_(core) {
+    files_.on_cover_wanted([core, wanted = wanted_] { asio::post(core, [wanted] { wanted->set(); }); });
+    asio::co_spawn(core, run(), asio::detached);
+}
+
+awaitable<void> key_reserve::stop() {
+    stopping_ = true;
+    wanted_->set();
+    co_await ended_.wait();
+}
+
+std::uint64_t key_reserve::target(file_system::intake now, bool wanted) {
+    const std::uint64_t lately = now.came - std::exchange(came_, now.came);
+    if (wanted || lately != 0 || now.came != now.gone) wrote_at_ = steady_clock::now();
+    if (steady_clock::now() - wrote_at_ > idle_after) return 0;
+    return now.came - now.gone + std::clamp(4 * lately, ahead_min, files_.options().dirty_size_max);
+}
+
+/// Returns how long to wait for the next time, unless writers want more before.
+awaitable<steady_clock::duration> key_reserve::ask(bool wanted) {
+    const auto now = files_.taken_in();
+    const std::uint64_t bytes = target(now, wanted);
+    const std::uint64_t pad = bytes == 0 ? 0 : pad_for(bytes);
+    const auto set_aside = co_await session_.reserve_key(pad, pad == 0 ? 0 : pad_for(now.came - now.gone) + 1);
+    // While keyd cannot be asked, what was covered stays so and nothing more is.
+    if (!set_aside) co_return short_interval;
+    files_.cover(now.gone, bytes_for(*set_aside));
+    if (bytes == 0) co_return steady_clock::duration::max();
+    co_return *set_aside < pad ? short_interval : ask_interval;
+}
+
+awaitable<void> key_reserve::run() {
+    while (!stopping_) {
+        const bool wanted = wanted_->is_set();
+        wanted_->reset();
+        const auto next = co_await ask(wanted);
+        if (stopping_) break;
+        if (next == short_interval) {
+            co_await sleep_for(short_interval);  // writers that want more would only ask in vain
+        } else {
+            co_await wanted_->wait(next == steady_clock::duration::max() ? deadline::max()
+                                                                         : steady_clock::now() + next);
+        }
+    }
+    ended_.set();
+}
+
+}  // namespace warifu
