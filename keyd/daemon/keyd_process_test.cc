@@ -29,6 +29,9 @@ struct keyd_process {
     /// The exit status, or minus the signal.
     int end(int signal) {
         ::kill(pid, signal);
+        return wait();
+    }
+    int wait() {
         int status = 0;
         ::waitpid(pid, &status, 0);
         pid = -1;
@@ -108,6 +111,59 @@ TEST(keyd_process, kill_9_under_load_never_hands_a_byte_out_twice) {
         EXPECT_EQ(daemon.end(SIGKILL), -SIGKILL);
     }
     EXPECT_GT(record.windows, 100U);
+}
+
+/// Claims and uses up windows until keyd is gone; returns the end of the last one.
+awaitable<std::uint64_t> use_until_it_ends(std::string socket) {
+    const auto client = co_await reach(socket);
+    std::uint64_t end = 0;
+    for (int i = 0; client != nullptr && i < 50'000; ++i) {
+        const auto window = co_await client->claim_send(ab, session_id{}, 16, 16, key_use::bulk, deadline_in_ms(5000));
+        if (!window) break;
+        EXPECT_GE((*window)->range().offset, end) << "handed out before";
+        end = (*window)->range().end();
+        (void)co_await client->release(ab, (*window)->range(), end);
+    }
+    co_return end;
+}
+
+/// Which file the ledger is cannot be known after a compaction whose renaming failed: keyd ends and says so, and the
+/// next one goes on from what is really there.
+TEST(keyd_process, a_ledger_that_fails_ends_it_with_an_error) {
+    const temporary_directory directory;
+    keyd_options options;
+    options.site = "a";
+    options.directory = directory / "a";
+    options.control_reserve = 0;
+    std::filesystem::create_directories(directory / "a/incoming");
+    write_block(make_block(ab, 0, process_block_size), {directory / "a/incoming"});
+    const std::string socket = directory / "a/keyd.sock";
+    std::uint64_t used = 0;
+    {
+        keyd_process daemon(options);
+        const auto work = [&]() -> awaitable<void> {
+            EXPECT_NE(co_await reach(socket), nullptr);
+            std::filesystem::rename(directory / "a/ledger", directory / "a/ledger.kept");
+            std::filesystem::create_directories(directory / "a/ledger/in-the-way");
+            used = co_await use_until_it_ends(socket);
+        };
+        run(work());
+        EXPECT_GT(used, 4096U);
+        EXPECT_EQ(daemon.wait(), 1);
+    }
+    std::filesystem::remove_all(directory / "a/ledger");
+    std::filesystem::rename(directory / "a/ledger.kept", directory / "a/ledger");
+    keyd_process next(options);
+    const auto work = [&]() -> awaitable<void> {
+        const auto client = co_await reach(socket);
+        if (client == nullptr) co_return;
+        const auto window =
+            co_await client->claim_send(ab, session_id{}, 16, 16, key_use::bulk, deadline_in_ms(15'000));
+        EXPECT_TRUE(window) << window.error().message();
+        if (window) EXPECT_GE((*window)->range().offset, used);
+    };
+    run(work());
+    EXPECT_EQ(next.end(SIGTERM), 0);
 }
 
 /// The status of a keyd by its client, waited for until `done` says so.
