@@ -11,7 +11,7 @@ constexpr auto ask_interval = std::chrono::milliseconds(250);
 constexpr auto short_interval = std::chrono::milliseconds(100);  // while there is less than was asked for
 constexpr auto idle_after = std::chrono::seconds(2);
 constexpr std::uint64_t ahead_min = 4U << 20U;
-constexpr std::uint64_t pad_margin = 2U << 20U;  // metadata of a commit, requests that several threads bring at once
+constexpr std::uint64_t pad_margin = 1U << 20U;  // metadata of a commit
 
 std::uint64_t pad_for(std::uint64_t bytes) {
     return static_cast<std::uint64_t>(static_cast<double>(bytes) * pad_per_share_byte) + pad_margin;
@@ -36,17 +36,29 @@ awaitable<void> key_reserve::stop() {
     co_await ended_.wait();
 }
 
+/// Nothing will be sent any more, whatever still waits.
+bool key_reserve::is_given_up() const {
+    const auto writable = session_.get().check_writable();
+    return !writable && (writable.error().code == errc::stale_epoch || writable.error().code == errc::read_only);
+}
+
 std::uint64_t key_reserve::target(file_system::intake now, bool wanted) {
     const std::uint64_t lately = now.came - std::exchange(came_, now.came);
     if (wanted || lately != 0 || now.came != now.gone) wrote_at_ = steady_clock::now();
-    if (steady_clock::now() - wrote_at_ > idle_after) return 0;
+    if (steady_clock::now() - wrote_at_ > idle_after || is_given_up()) return 0;
     return now.came - now.gone + std::clamp(4 * lately, ahead_min, files_.options().dirty_size_max);
 }
 
 /// Returns how long to wait for the next time, unless writers want more before.
 awaitable<steady_clock::duration> key_reserve::ask(bool wanted) {
-    const auto now = files_.taken_in();
-    const std::uint64_t bytes = target(now, wanted);
+    auto now = files_.taken_in();
+    std::uint64_t bytes = target(now, wanted);
+    if (bytes < asked_) {  // before key is given back, nobody may count on it any more
+        files_.cover_less(now.gone, bytes);
+        now = files_.taken_in();
+        if (!is_given_up()) bytes = std::max(bytes, now.came - now.gone);
+    }
+    asked_ = bytes;
     const std::uint64_t pad = bytes == 0 ? 0 : pad_for(bytes);
     const auto set_aside = co_await session_.reserve_key(pad, pad == 0 ? 0 : pad_for(now.came - now.gone) + 1);
     // While keyd cannot be asked, what was covered stays so and nothing more is.

@@ -20,13 +20,14 @@ class key_reserve {
     awaitable<void> run();
     /// Bytes: what is not at the sites, and what may come before the next time. 0: nobody has written for a while.
     std::uint64_t target(file_system::intake now, bool wanted);
+    bool is_given_up() const;
     awaitable<steady_clock::duration> ask(bool wanted);
 
     volume_session& session_;
     file_system& files_;
     std::shared_ptr<event> wanted_;
     event ended_;
-    std::uint64_t came_ = 0;  // at the last time
+    std::uint64_t came_ = 0, asked_ = 0;  // at the last time
     deadline wrote_at_{};
     bool stopping_ = false;
 };

@@ -176,13 +176,19 @@ std::vector<std::string> volume_session::waiting_for_key() const {
 
 task<std::uint64_t> volume_session::reserve_key(std::uint64_t wanted, std::uint64_t needed) {
     std::uint64_t least = wanted;
-    std::set<std::string> short_links;
+    std::set<std::string> reserved_links, short_links;
     for (const auto& site : volume_->status().sites) {
-        if (site.role != site_role::member || site.name == own_site_) continue;
-        CO_TRY(const std::uint64_t size, co_await keys_->reserve({own_site_, site.name}, wanted));
-        if (size < needed) short_links.insert(site.name);
-        least = std::min(least, size);
+        const auto link = std::ranges::find(members_, site.name, &member::name);
+        if (!site.in_view || link == members_.end() || link->local || !link->store) continue;
+        const std::uint64_t in_hand = link->store->counters().pad_in_hand;
+        reserved_links.insert(site.name);
+        CO_TRY(const std::uint64_t size,
+               co_await keys_->reserve({own_site_, site.name}, wanted > in_hand ? wanted - in_hand : 0));
+        if (size + in_hand < needed) short_links.insert(site.name);
+        least = std::min(least, size + in_hand);
     }
+    for (const auto& peer : std::exchange(reserved_links_, std::move(reserved_links)))
+        if (!reserved_links_.contains(peer)) CO_TRY_VOID(co_await keys_->reserve({own_site_, peer}, 0));
     short_links_ = std::move(short_links);
     co_return least;
 }

@@ -49,9 +49,9 @@ class volume_session {
     claim strength() const;
     /// Asks keyd; waits two seconds at most.
     awaitable<std::vector<link_stock>> stocks();
-    /// Sets key aside on the links to the volume's members, `wanted` bytes on each, and returns the least that there is
-    /// on any of them. Links with less than `needed` count as waiting for key until the next call. Errors:
-    /// keyd_client::reserve's.
+    /// Sets key aside on the links to the volume's members, so that with what is in hand there are `wanted` bytes on
+    /// each, and returns the least that there is on any of them. Links with less than `needed` count as waiting for key
+    /// until the next call. Errors: keyd_client::reserve's.
     task<std::uint64_t> reserve_key(std::uint64_t wanted, std::uint64_t needed);
     /// Peers to which something waits to be sent for want of key, or for which bytes are not accepted.
     std::vector<std::string> waiting_for_key() const;
@@ -70,7 +70,7 @@ class volume_session {
 
     std::shared_ptr<keyd_client> keys_;
     std::string own_site_;
-    std::set<std::string> short_links_;  // to these peers
+    std::set<std::string> reserved_links_, short_links_;  // to these peers
     struct member {
         std::string name;
         bool local = false;

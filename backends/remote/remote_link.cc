@@ -140,6 +140,7 @@ remote_store_counters remote_link::counters() const {
         const auto counters = s.open->counters();
         out.pad_sent += counters.pad_sent;
         out.pad_received += counters.pad_received;
+        out.pad_in_hand += counters.pad_in_hand;
     }
     return out;
 }

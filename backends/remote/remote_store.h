@@ -37,6 +37,7 @@ struct remote_store_options {
 struct remote_store_counters {
     std::uint64_t pad_sent = 0;      // pad bytes used by frames; what reconnects burnt is keyd's to tell
     std::uint64_t pad_received = 0;
+    std::uint64_t pad_in_hand = 0;           // that data can still be sent with, without asking keyd
     std::uint64_t connects = 0;              // greetings that succeeded
     std::uint64_t connect_failures = 0;      // attempts that did not
     std::uint64_t connections_lost = 0;      // without an authenticated end

@@ -69,6 +69,7 @@ connection_counters connection::counters() const {
     connection_counters out;
     out.requests = request_count_;
     if (sender_) out.pad_sent = sender_->pad_used();
+    if (sender_) out.pad_in_hand = sender_->data_in_hand();
     if (receiver_) out.pad_received = receiver_->pad_used();
     if (receiver_) out.frames = receiver_->counters();
     return out;

@@ -35,6 +35,7 @@ struct connection_counters {
     std::uint64_t requests = 0;    // sent or received
     std::uint64_t pad_sent = 0;    // pad bytes used, r and masks included
     std::uint64_t pad_received = 0;
+    std::uint64_t pad_in_hand = 0;  // that data can still be sent with, without asking keyd
     open_counters frames;          // received
 };
 

@@ -76,6 +76,12 @@ std::uint64_t pad_sender::room_total() const {
     return total;
 }
 
+std::uint64_t pad_sender::data_in_hand() const {
+    if (std::ranges::all_of(windows_, [](const owned_window& w) { return w.control_only; })) return 0;
+    const std::uint64_t total = room_total(), kept = 2 * channel_control_reserve;
+    return total > kept ? total - kept : 0;
+}
+
 std::size_t pad_sender::room(lane use) {
     while (sealer_.room() < frame_text_min && windows_.size() > 1) retire_front();
     if (stopped_ || sealer_.room() < frame_text_min) return 0;

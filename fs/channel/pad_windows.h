@@ -78,6 +78,8 @@ class pad_sender {
     /// True while keyd has no key for data.
     bool is_starved() const { return starved_; }
     std::uint64_t pad_used() const { return pad_used_; }
+    /// Pad in confirmed windows that data may still use.
+    std::uint64_t data_in_hand() const;
     std::uint64_t window_size_target() const { return target_; }
 
   private:

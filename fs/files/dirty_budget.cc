@@ -17,6 +17,15 @@ void dirty_budget::add(std::int64_t bytes, std::int64_t memory) {
     if (memory < 0 && waiting_.load(std::memory_order_seq_cst) != 0 && !is_tight()) wake();
 }
 
+bool dirty_budget::admit(std::uint64_t size) {
+    if (memory() > hard_ || held_.load()) return false;
+    // Counted before it is looked at: of two that come at once one or both are refused, and try again.
+    admitted_ += size;
+    if (is_covered(0)) return true;
+    admitted_ -= size;
+    return false;
+}
+
 void dirty_budget::hold(bool on) {
     if (held_.exchange(on) && !on) wake();
 }
@@ -26,6 +35,10 @@ void dirty_budget::cover(std::uint64_t gone, std::uint64_t bytes) {
     if (most > cover_.exchange(most)) covered_at_ = steady_clock::now();
     ask_at_ = most > now ? now + (most - now) / 2 : most;
     room_.set();  // who still waits asks again
+}
+
+void dirty_budget::cover_less(std::uint64_t gone, std::uint64_t bytes) {
+    cover_ = std::min(cover_.load(), gone + bytes);
 }
 
 /// Asks once; cover() lets the next ask.
@@ -42,15 +55,16 @@ void dirty_budget::fail(error why) {
     room_.set();
 }
 
-task<> dirty_budget::wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted) {
+task<> dirty_budget::wait_for_room(std::uint64_t size, std::shared_ptr<std::atomic<bool>> interrupted) {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     result<void> outcome;
-    const deadline start = steady_clock::now();
-    while (is_tight() || ((held_.load() || !is_covered()) && !accepted)) {
+    std::optional<deadline> uncovered_since;
+    while (is_tight() || (size != 0 && (held_.load() || !is_covered(size)))) {
         deadline until = deadline::max();
-        if (!accepted && !is_covered()) {
+        if (size != 0 && !is_covered(size)) {
             want_cover();
-            until = std::max(start, covered_at_) + std::chrono::milliseconds(key_wait_timeout_ms);
+            if (!uncovered_since) uncovered_since = steady_clock::now();
+            until = std::max(*uncovered_since, covered_at_) + std::chrono::milliseconds(key_wait_timeout_ms);
         }
         if (failure_)
             outcome = warifu::fail(*failure_);

@@ -23,8 +23,23 @@ class dirty_budget {
     std::uint64_t memory() const { return memory_.load(std::memory_order_relaxed); }
     /// Writers should wait.
     bool is_tight() const { return memory() > soft_; }
-    /// No more bytes may be accepted.
-    bool is_full() const { return memory() > hard_ || held_.load() || !is_covered(); }
+    /// Bytes that are about to be accepted: taken from the cover at once, given back with the object (by then they have
+    /// come). False: no more may be accepted now.
+    class admission {
+      public:
+        admission(dirty_budget& budget, std::uint64_t size) : budget_(budget), size_(size), ok_(budget.admit(size)) {}
+        ~admission() {
+            if (ok_) budget_.admitted_ -= size_;
+        }
+        admission(const admission&) = delete;
+        admission& operator=(const admission&) = delete;
+        explicit operator bool() const { return ok_; }
+
+      private:
+        dirty_budget& budget_;
+        const std::uint64_t size_;
+        const bool ok_;
+    };
 
     /// Bytes and buffer capacity that came (positive) or went (negative).
     void add(std::int64_t bytes, std::int64_t memory);
@@ -35,28 +50,35 @@ class dirty_budget {
     /// All bytes that ever came, and that went. Any thread.
     std::uint64_t came() const { return came_.load(); }
     std::uint64_t gone() const { return gone_.load(); }
-    /// Key is set aside for `bytes` of those that had not gone when `gone` was read; no more are accepted (give or take
-    /// a request of each thread). Never called: without bound. Core thread.
+    /// Key is set aside for `bytes` of those that had not gone when `gone` was read: no more are accepted. Never
+    /// called: without bound. Core thread.
     void cover(std::uint64_t gone, std::uint64_t bytes);
+    /// As cover(), when it covers less than before: key is about to be given back.
+    void cover_less(std::uint64_t gone, std::uint64_t bytes);
     /// Called on any thread when half of what is covered has come, and when a writer waits for cover. Set before use.
     void on_cover_wanted(std::function<void()> wanted) { wanted_ = std::move(wanted); }
 
-    /// Returns when !is_tight(), and nothing holds writers back unless these bytes were accepted already: what holds
-    /// them may need the answer of this one. Errors: cancelled when *interrupted was set before wake(), no_key when no
-    /// more was covered for key_wait_timeout_ms, and what fail() was told.
-    task<> wait_for_room(bool accepted, std::shared_ptr<std::atomic<bool>> interrupted);
+    /// Returns when !is_tight(), and nothing holds `size` more bytes back. 0: the caller's were accepted already; what
+    /// holds others back may need the answer of this one. Errors: cancelled when *interrupted was set before wake(),
+    /// no_key when no more was covered for key_wait_timeout_ms, and what fail() was told.
+    task<> wait_for_room(std::uint64_t size, std::shared_ptr<std::atomic<bool>> interrupted);
     /// Lets the waiting look at their flags. Any thread.
     void wake();
     /// Nothing will get to the sites any more: the waiting and later waits fail.
     void fail(error why);
 
   private:
-    bool is_covered() const { return came() < cover_.load(); }
+    bool admit(std::uint64_t size);
+    bool is_covered(std::uint64_t size) const {
+        const std::uint64_t taken = came_.load() + admitted_.load(), most = cover_.load();
+        return taken <= most && size <= most - taken;
+    }
     void want_cover();
 
     asio::io_context& core_;
     const std::uint64_t soft_, hard_;
     std::atomic<std::uint64_t> came_ = 0, gone_ = 0, memory_ = 0;
+    std::atomic<std::uint64_t> admitted_ = 0;  // about to come
     std::atomic<std::uint64_t> cover_ = ~std::uint64_t{0};   // so many may come in all
     std::atomic<std::uint64_t> ask_at_ = ~std::uint64_t{0};  // when so many came, more cover is asked for
     deadline covered_at_{};                                  // when there was more for the last time

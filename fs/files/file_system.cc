@@ -9,8 +9,8 @@ awaitable<result<std::vector<slice>>> fetch_plan(file_system* files, read_plan p
     co_return co_await files->fetch(std::move(plan));
 }
 
-awaitable<result<void>> wait_room(file_system* files) {
-    co_return co_await files->wait_for_room(false, nullptr);
+awaitable<result<void>> wait_room(file_system* files, std::uint64_t size) {
+    co_return co_await files->wait_for_room(size, nullptr);
 }
 
 awaitable<result<void>> finish(file_system* files, std::uint64_t ticket) {
@@ -29,7 +29,8 @@ result<void> file_system::write_all(asio::io_context& core, file_handle handle, 
                                     bytes_view bytes) {
     for (;;) {
         TRY(const auto taken, write(handle, offset, bytes, false));
-        if (taken.wait) TRY_VOID(asio::co_spawn(core, wait_room(this), asio::use_future).get());
+        const std::uint64_t left = bytes.size() - taken.size;
+        if (taken.wait) TRY_VOID(asio::co_spawn(core, wait_room(this, left), asio::use_future).get());
         if (taken.size == bytes.size()) return {};
     }
 }

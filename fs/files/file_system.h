@@ -127,9 +127,9 @@ class file_system {
     /// Copies the bytes into memory of the budget; all or nothing. `append`: at the end of the file. Never waits: says
     /// when the caller should. Errors: no_space (nothing was taken), file_too_big, the file's sticky error.
     virtual result<write_progress> write(file_handle handle, std::uint64_t offset, bytes_view bytes, bool append) = 0;
-    /// Returns when the budget has room, or cancelled when `interrupted` was set and wake_waiting() called. `accepted`:
-    /// the bytes of the caller were taken, and only its answer waits. Core thread.
-    virtual task<> wait_for_room(bool accepted, interrupt_flag interrupted) = 0;
+    /// Returns when the budget has room for `size` bytes, or cancelled when `interrupted` was set and wake_waiting()
+    /// called, or drain() is done. 0: the bytes of the caller were taken, and only its answer waits. Core thread.
+    virtual task<> wait_for_room(std::uint64_t size, interrupt_flag interrupted) = 0;
     /// Any thread.
     virtual void wake_waiting() = 0;
 
@@ -142,6 +142,9 @@ class file_system {
     /// wait_for_room fails with no_key when no more is covered for key_wait_timeout_ms. Never called: without bound.
     /// Core thread.
     virtual void cover(std::uint64_t gone, std::uint64_t bytes) = 0;
+    /// As cover(), when it covers less than before: key is about to be given back. taken_in() says afterwards what came
+    /// until then.
+    virtual void cover_less(std::uint64_t gone, std::uint64_t bytes) = 0;
     /// `wanted` is called on any thread when half of what is covered has come, and when a writer waits for more. Before
     /// anything is written.
     virtual void on_cover_wanted(std::function<void()> wanted) = 0;

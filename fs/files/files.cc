@@ -170,7 +170,8 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
         if (budget_.memory() > writer_.memory() + options_.dirty_size_max / 2) committer_.hurry();
     };
     if (!has_redo_room(bytes.size())) return write_progress{0, true};
-    if (budget_.is_full()) {
+    const dirty_budget::admission admitted(budget_, bytes.size());
+    if (!admitted) {
         hurry_if_stuck();
         return write_progress{0, true};
     }
@@ -200,8 +201,8 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
     return taken;
 }
 
-task<> file_system_impl::wait_for_room(bool accepted, interrupt_flag interrupted) {
-    co_return co_await budget_.wait_for_room(accepted, std::move(interrupted));
+task<> file_system_impl::wait_for_room(std::uint64_t size, interrupt_flag interrupted) {
+    co_return co_await budget_.wait_for_room(size, std::move(interrupted));
 }
 
 void file_system_impl::wake_waiting() {
@@ -319,6 +320,7 @@ task<> file_system_impl::drain(std::function<void(std::uint64_t)> progress) {
     co_await run_in(worker_, worker_idle);
     outcome = co_await committer_.wait(committer_.last_change());
     co_await committer_.stop();
+    budget_.fail(error(errc::cancelled, "the mount ends"));
     while (!reader_.is_idle()) co_await sleep_for(std::chrono::milliseconds(5));
     co_await asio::post(core_, asio::use_awaitable);  // what was posted to this thread before has run, too
     co_return outcome;

@@ -332,6 +332,7 @@ int run_mount(const mount_options& options, file_system& files, asio::io_context
             outcome = mount_refused;
         } else {  // one that cannot go on with a mount still makes durable what was accepted
             handed_over = begun && signals.hands_over();
+            session->hands_over = handed_over;
             if (!handed_over) unmount(fuse, resumes ? connection.get() : nullptr, options);
             if (!handed_over && options.unmounted) options.unmounted();
             outcome = drain_all(files, core, signals, report);

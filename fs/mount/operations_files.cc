@@ -105,7 +105,7 @@ void read(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset,
 /// The bytes are accepted; the writer is told when the budget has room again.
 awaitable<void> finish_accepted(mount_session* session, std::shared_ptr<async_request> request, std::size_t size) {
     // An error of the wait is not this write's: the file's sticky error tells it at the next call.
-    static_cast<void>(co_await session->files.wait_for_room(true, request->interrupted()));
+    static_cast<void>(co_await session->files.wait_for_room(0, request->interrupted()));
     request->answer([size](fuse_req_t raw) { fuse_reply_write(raw, size); });
 }
 
@@ -113,6 +113,7 @@ struct waiting_write {
     file_handle handle;
     std::uint64_t offset;
     bool append;
+    bool write_back;  // the kernel's, of a page that a program wrote by mmap: nobody would hear of its error
     buffer bytes;
     std::uint64_t request = redo_log::working_on();
 };
@@ -123,8 +124,15 @@ void write_again(mount_session* session, std::shared_ptr<async_request> request,
 /// The budget is full: the bytes wait in a copy of their own.
 awaitable<void> wait_and_write(mount_session* session, std::shared_ptr<async_request> request,
                                std::shared_ptr<waiting_write> work) {
-    const auto room = co_await session->files.wait_for_room(false, request->interrupted());
+    const std::size_t size = work->bytes.size();
+    auto room = co_await session->files.wait_for_room(size, request->interrupted());
+    while (!room && room.error().code == errc::no_key && work->write_back)
+        room = co_await session->files.wait_for_room(size, request->interrupted());
     if (request->is_answered()) co_return;
+    if (!room && session->hands_over) {
+        request->answer(fuse_reply_none);
+        co_return;
+    }
     if (!room) {
         request->answer_error(room.error());
         co_return;
@@ -170,6 +178,7 @@ void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t
     work->handle = handle;
     work->offset = at;
     work->append = append;
+    work->write_back = info->writepage != 0;
     work->bytes = buffer::copy_of(view);
     asio::co_spawn(session.core, wait_and_write(&session, later, work), asio::detached);
 }

@@ -29,6 +29,7 @@ struct mount_session {
     id_map users, groups;
     asio::thread_pool retries{1};                 // writes that waited for room are tried again here
     std::atomic<std::uint64_t> waiting = 0;       // async_requests without a reply
+    std::atomic<bool> hands_over = false;         // what still waits is left to the next daemon
     request_watch watch;                          // every request without a reply
     std::function<void()> on_init;                // the kernel's first request came
     std::shared_ptr<redo_log> redo;               // null: a daemon that crashes ends the mount

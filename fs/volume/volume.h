@@ -69,6 +69,7 @@ struct volume_status {
     struct site {
         std::string name;
         site_role role = site_role::down;
+        bool in_view = false;  // a commit needs it, also while nothing is heard of it
         std::uint64_t capacity = 0, free = 0;
         std::uint64_t heal_done = 0, heal_total = 0;  // chunks, while a learner is healed
         std::string reason;

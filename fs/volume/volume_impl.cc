@@ -235,6 +235,7 @@ result<buffer> volume_impl::get_table_piece(const table_chunk& chunk, std::uint3
 }
 
 void volume_impl::publish_status() {
+    if (closed_) return;  // a put that ends now: names_ belong to the worker that closes RocksDB
     volume_status now;
     now.id = options_.id;
     now.threshold = options_.threshold;
@@ -256,6 +257,7 @@ void volume_impl::publish_status() {
         volume_status::site s;
         s.name = link.name;
         s.role = link.role == site_role::member && link.silent_beats > 0 ? site_role::down : link.role;
+        s.in_view = link.role == site_role::member;
         s.capacity = link.capacity;
         s.free = link.free;
         s.heal_done = link.heal_done;

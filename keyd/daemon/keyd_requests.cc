@@ -147,10 +147,11 @@ result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
         want = budget.grant(m.session, m.size_min, want);
         if (want == 0) return fail(errc::no_key, "as much is out as a crash may burn");
     }
-    const auto set_aside = reserved_by_others(from.get(), m.stream);
-    TRY(const auto range, pool_->claim_send(m.stream, m.session, m.size_min, want, m.use, set_aside));
-    if (const auto own = from->reserved.find(m.stream); own != from->reserved.end())
-        own->second.size -= std::min(own->second.size, range.size);
+    const auto own = from->reserved.find(m.stream);
+    const pad_promises promised{own == from->reserved.end() ? 0 : own->second.size,
+                                reserved_by_others(from.get(), m.stream)};
+    TRY(const auto range, pool_->claim_send(m.stream, m.session, m.size_min, want, m.use, promised));
+    if (own != from->reserved.end()) own->second.size -= std::min(own->second.size, range.size);
     waiting_[m.stream].queue.served(from->number, m.use, range.size, from->weight);
     flows_[m.stream].out.add(static_cast<double>(range.size), steady_clock::now());
     return range;
@@ -231,6 +232,10 @@ awaitable<keyd::answer> keyd::on(client_ptr from, release m) {
     const auto released = pool_->release(m.stream, m.window, m.used_to);
     if (!released) co_return failure(released.error());
     give_back(m.stream, held->second);
+    if (const auto found = from->reserved.find(m.stream); found != from->reserved.end()) {
+        reservation& own = found->second;  // what comes back had been taken from it
+        own.size = std::max(own.size, std::min(own.wanted, own.size + m.window.end() - m.used_to));
+    }
     flows_[m.stream].out.add(-static_cast<double>(m.window.end() - m.used_to), steady_clock::now());
     from->windows.erase(held);
     wake_waiters();
@@ -320,7 +325,8 @@ std::uint64_t keyd::reserved_by_others(const client* who, const stream_name& str
 std::uint64_t keyd::reserve_for(client& who, const stream_name& stream, std::uint64_t wanted) {
     const auto less = [](std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; };
     const std::uint64_t kept = options_.control_reserve + options_.bulk_reserve.value_or(options_.control_reserve);
-    const std::uint64_t stock = less(pool_->available(stream), kept);
+    const std::uint64_t others = reserved_by_others(&who, stream);
+    const std::uint64_t stock = less(pool_->usable(stream, kept + others + wanted), kept);
     std::uint64_t weights = who.weight;
     bool others_wait = false;
     for (const auto& one : clients_) {
@@ -333,7 +339,7 @@ std::uint64_t keyd::reserve_for(client& who, const stream_name& stream, std::uin
     const double weight = static_cast<double>(who.weight) / static_cast<double>(weights);
     const auto part = static_cast<std::uint64_t>(static_cast<double>(stock) * weight);
     const std::uint64_t most = others_wait ? std::max(own.size, part) : wanted;
-    own = {wanted, std::min({wanted, most, less(stock, reserved_by_others(&who, stream))})};
+    own = {wanted, std::min({wanted, most, less(stock, others)})};
     return own.size;
 }
 

@@ -105,7 +105,8 @@ stream_level keyd::level(const stream_name& stream) const {
     const auto& found = state.streams()[index];
     const auto ever = found.ever.intervals();
     if (!ever.empty()) out.end = ever.back().end;
-    out.available = found.free_bytes;
+    // What is set aside is as good as sent: else it would keep the link from making the key that others wait for.
+    out.available = found.free_bytes - std::min(found.free_bytes, reserved_by_others(nullptr, stream));
     out.taken = found.totals.imported - std::min(found.totals.imported, found.free_bytes);
     return out;
 }

@@ -78,7 +78,7 @@ void block_sizer::filled_in(std::chrono::nanoseconds elapsed) {
 }
 
 void block_sizer::closed_short(std::uint64_t size) {
-    size_ = std::clamp(round_up(size, 4096), link_block_size_min, std::max(size_ / 2, link_block_size_min));
+    size_ = std::clamp(round_up(size, 4096), block_size_least, std::max(size_ / 2, block_size_least));
 }
 
 result<std::uint64_t> choose_key_size(const delivery_status& status, std::uint64_t wanted, std::uint64_t block_size) {
@@ -95,8 +95,8 @@ result<std::uint64_t> choose_key_size(const delivery_status& status, std::uint64
 
 round_split split_round(std::uint64_t total, std::size_t hello_wanted, std::size_t work_wanted) {
     round_split out;
-    if (total < link_block_size_min) return out;
-    const std::uint64_t room = std::min(total - link_block_size_min, total / 4) / control_slot_size;
+    if (total < block_size_least) return out;
+    const std::uint64_t room = std::min(total - block_size_least, total / 4) / control_slot_size;
     const std::size_t slots = std::min<std::size_t>(static_cast<std::size_t>(room), control_slots_per_block_max);
     out.work = static_cast<std::uint16_t>(std::min(work_wanted, slots));
     out.hello = static_cast<std::uint16_t>(std::min(hello_wanted, slots - out.work));

@@ -3,9 +3,14 @@
 // directions draw on the same key. Pure: the caller says what time it is.
 
 #include "fs/base/clock.h"
+#include "fs/base/limits.h"
 #include "keyd/link/protocol.h"
 
 namespace warifu {
+
+/// Less is not worth a block: a window of the least size, and the hello region.
+inline constexpr std::uint64_t block_size_least = pad_window_size_min + 4096;
+static_assert(block_size_least >= link_block_size_min);
 
 /// What a pool says of one stream.
 struct stream_level {
@@ -63,7 +68,7 @@ class block_sizer {
 
   private:
     std::uint64_t max_;
-    std::uint64_t size_ = link_block_size_min;
+    std::uint64_t size_ = block_size_least;
 };
 
 /// The size of the keys to ask for, bytes: `wanted` if it is not 0, else what makes a block of at least 16 keys, at

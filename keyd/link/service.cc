@@ -20,7 +20,7 @@ link_service::link_service(asio::any_io_executor core, link_options options, std
       store_(options_.directory, options_.own, options_.peer),
       offers_(options_.offer_interval_ms),
       demand_(options_.stock_target),
-      sizer_(std::clamp(options_.block_size_max / 4096 * 4096, link_block_size_min, link_block_size_max)),
+      sizer_(std::clamp(options_.block_size_max / 4096 * 4096, block_size_least, link_block_size_max)),
       storing_(core),
       stop_wanted_(core),
       ended_(core),

@@ -35,7 +35,7 @@ void link_service::hold_back() {
 
 /// Without work slots a session has the rest of its hello slot and no more: the next block must come soon.
 std::uint64_t link_service::block_size() const {
-    return store_.state().work_count() == 0 ? link_block_size_min : sizer_.size();
+    return store_.state().work_count() == 0 ? block_size_least : sizer_.size();
 }
 
 awaitable<void> link_service::master_loop(session_ptr session) {
@@ -100,7 +100,7 @@ task<> link_service::make_block(session_ptr session) {
 
 /// Whether so many bytes must do, as the round has taken its time.
 bool link_service::is_late(const master_round& round, std::uint64_t bytes) const {
-    return bytes >= link_block_size_min + 4096 && steady_clock::now() - round.begun > round_patience;
+    return bytes >= block_size_least + 4096 && steady_clock::now() - round.begun > round_patience;
 }
 
 /// Until both ends have the wanted bytes, or a second has passed and they are enough for a block.
@@ -207,7 +207,7 @@ result<void> link_service::on_have(const have& m) {
 task<> link_service::propose(session_ptr session, round_ptr round) {
     const auto& control = store_.state();
     const round_split split = split_round(round->common, control.wanted(true), control.wanted(false));
-    if (split.pad < link_block_size_min) co_return fail(errc::too_large, "the peer lacks too many of the keys");
+    if (split.pad < block_size_least) co_return fail(errc::too_large, "the peer lacks too many of the keys");
     block m;
     m.round = round->number;
     m.id = random_uuid<block_id>();

@@ -14,9 +14,6 @@ std::vector<interval_set::interval> gaps_of(const block_state& block) {
     return gaps;
 }
 
-namespace {
-
-/// Bytes in runs worth a window of their own, counted from the newest block back until there are `enough`.
 std::uint64_t usable_bytes(const stream_state& stream, std::uint64_t enough) {
     std::uint64_t usable = 0;
     for (auto it = stream.free_blocks.rbegin(); it != stream.free_blocks.rend() && usable < enough; ++it)
@@ -24,6 +21,8 @@ std::uint64_t usable_bytes(const stream_state& stream, std::uint64_t enough) {
             if (gap.size() >= pad_window_size_min) usable += gap.size();
     return usable;
 }
+
+namespace {
 
 /// How much of a gap to take: a rest too small for the next claim is avoided by taking half.
 std::uint64_t share_of_gap(std::uint64_t gap, std::uint64_t size_min, std::uint64_t limit) {

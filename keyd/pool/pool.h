@@ -75,6 +75,11 @@ result<void> check_not_hollow(bytes_view bytes, const std::string& path);
 
 result<void> run_erasure(const erase_job& job);
 
+/// Bytes of a stream that are promised: to the consumer that claims, and to others.
+struct pad_promises {
+    std::uint64_t own = 0, others = 0;
+};
+
 class pool {
   public:
     /// Errors name the file: busy (another keyd runs on the directory), bad_checksum (the ledger is damaged), denied
@@ -90,10 +95,12 @@ class pool {
     result<void> import(const staged_block& staged);
 
     // Windows. The mark is durable when these return.
-    /// no_key: not enough now. The window lies within one block. `set_aside`: bytes that other consumers' data is
-    /// promised.
+    /// no_key: not enough now. The window lies within one block. Data leaves alone what others are promised; what its
+    /// own consumer is promised, it finds also when interactive use has come into the bulk reserve.
     result<pad_range> claim_send(const stream_name& stream, session_id session, std::uint64_t size_min,
-                                 std::uint64_t size_want, key_use use, std::uint64_t set_aside = 0);
+                                 std::uint64_t size_want, key_use use, pad_promises promised = {});
+    /// Unspent bytes in runs that a window may come from, counted until there are `enough`.
+    std::uint64_t usable(const stream_name& stream, std::uint64_t enough) const;
     result<void> claim_receive(const stream_name& stream, session_id session, pad_range range);
     /// Random bytes: like a window that is used up at once (the caller erases after it has read). size <= 64 MiB; the
     /// ranges may lie in several blocks.

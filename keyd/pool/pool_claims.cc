@@ -9,17 +9,23 @@
 
 namespace warifu {
 result<pad_range> pool::claim_send(const stream_name& name, session_id session, std::uint64_t size_min,
-                                   std::uint64_t size_want, key_use use, std::uint64_t set_aside) {
+                                   std::uint64_t size_want, key_use use, pad_promises promised) {
     if (size_min == 0 || size_min > size_want) return fail(errc::bad_argument, "the window's sizes make no sense");
     if (size_want > pad_window_size_max) return fail(errc::too_large, "the window is over the limit");
     TRY(const auto index, find(name, role::send));
     const auto& stream = state_.streams()[index];
-    const std::uint64_t for_bulk = use == key_use::bulk ? options_.bulk_reserve : 0;
-    const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + for_bulk + set_aside;
+    const bool leaves_bulk = use == key_use::bulk && promised.own < size_want;
+    const std::uint64_t for_bulk = leaves_bulk ? options_.bulk_reserve : 0;
+    const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + for_bulk + promised.others;
     TRY(const auto range, choose_window(stream, size_min, size_want, reserve));
     TRY_VOID(record_durably(window_spent{index, range, session, use, realtime_ns()}));
     bound_stale_blocks(index, range.offset);
     return range;
+}
+
+std::uint64_t pool::usable(const stream_name& name, std::uint64_t enough) const {
+    const auto index = state_.find(name);
+    return index == state_.streams().size() ? 0 : usable_bytes(state_.streams()[index], enough);
 }
 
 result<void> pool::claim_receive(const stream_name& name, session_id session, pad_range range) {

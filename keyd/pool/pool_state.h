@@ -108,6 +108,8 @@ class pool_state {
     std::size_t history_count_ = 0;
 };
 
+/// Bytes in runs worth a window of their own, counted from the newest block back until there are `enough`.
+std::uint64_t usable_bytes(const stream_state& stream, std::uint64_t enough);
 /// The window that a claim gets: between size_min and size_want bytes of one block, lowest offset first, with `reserve`
 /// bytes left behind. no_key when there is none. (A decision only: nothing is marked.)
 result<pad_range> choose_window(const stream_state& stream, std::uint64_t size_min, std::uint64_t size_want,
