@@ -34,6 +34,7 @@ inline constexpr std::uint32_t ledger_look_interval_ms = 500;
 inline constexpr std::uint32_t witness_wait_time_ms = 5'000;
 
 /// Weights of consumers in the queue for key.
+inline constexpr std::uint64_t reservation_size_max = 4ULL << 30U;  // of one consumer and stream
 inline constexpr std::uint32_t claim_weight_max = 1000;
 inline constexpr std::uint32_t claim_weight_default = 100;
 

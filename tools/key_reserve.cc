@@ -43,29 +43,35 @@ bool key_reserve::is_given_up() const {
 }
 
 std::uint64_t key_reserve::target(file_system::intake now, bool wanted) {
-    const std::uint64_t lately = now.came - std::exchange(came_, now.came);
+    const std::uint64_t lately = now.came > came_ ? now.came - came_ : 0;
+    came_ = now.came;
     if (wanted || lately != 0 || now.came != now.gone) wrote_at_ = steady_clock::now();
-    if (steady_clock::now() - wrote_at_ > idle_after || is_given_up()) return 0;
+    if (steady_clock::now() - wrote_at_ > idle_after) return 0;
     return now.came - now.gone + std::clamp(4 * lately, ahead_min, files_.options().dirty_size_max);
 }
 
 /// Returns how long to wait for the next time, unless writers want more before.
 awaitable<steady_clock::duration> key_reserve::ask(bool wanted) {
+    if (is_given_up()) {  // writes fail by themselves, and who waits should hear of it
+        files_.cover(0, ~std::uint64_t{0});
+        const auto none = co_await session_.reserve_key(0, 0);
+        co_return none ? steady_clock::duration::max() : short_interval;
+    }
     auto now = files_.taken_in();
     std::uint64_t bytes = target(now, wanted);
     if (bytes < asked_) {  // before key is given back, nobody may count on it any more
         files_.cover_less(now.gone, bytes);
         now = files_.taken_in();
-        if (!is_given_up()) bytes = std::max(bytes, now.came - now.gone);
+        bytes = std::max(bytes, now.came - now.gone);
     }
     asked_ = bytes;
     const std::uint64_t pad = bytes == 0 ? 0 : pad_for(bytes);
-    const auto set_aside = co_await session_.reserve_key(pad, pad == 0 ? 0 : pad_for(now.came - now.gone) + 1);
+    const auto found = co_await session_.reserve_key(pad, pad == 0 ? 0 : pad_for(now.came - now.gone) + 1);
     // While keyd cannot be asked, what was covered stays so and nothing more is.
-    if (!set_aside) co_return short_interval;
-    files_.cover(now.gone, bytes_for(*set_aside));
+    if (!found || is_given_up()) co_return short_interval;
+    files_.cover(now.gone, bytes_for(found->least), found->key_at);
     if (bytes == 0) co_return steady_clock::duration::max();
-    co_return *set_aside < pad ? short_interval : ask_interval;
+    co_return found->least < pad ? short_interval : ask_interval;
 }
 
 awaitable<void> key_reserve::run() {

@@ -174,23 +174,33 @@ std::vector<std::string> volume_session::waiting_for_key() const {
     return out;
 }
 
-task<std::uint64_t> volume_session::reserve_key(std::uint64_t wanted, std::uint64_t needed) {
-    std::uint64_t least = wanted;
-    std::set<std::string> reserved_links, short_links;
+task<volume_session::set_aside> volume_session::reserve_key(std::uint64_t wanted, std::uint64_t needed) {
+    set_aside found{wanted, deadline::max()};
+    std::set<std::string> in_view, short_links;
     for (const auto& site : volume_->status().sites) {
         const auto link = std::ranges::find(members_, site.name, &member::name);
         if (!site.in_view || link == members_.end() || link->local || !link->store) continue;
         const std::uint64_t in_hand = link->store->counters().pad_in_hand;
-        reserved_links.insert(site.name);
+        in_view.insert(site.name);
+        reserved_links_.insert(site.name);
         CO_TRY(const std::uint64_t size,
                co_await keys_->reserve({own_site_, site.name}, wanted > in_hand ? wanted - in_hand : 0));
         if (size + in_hand < needed) short_links.insert(site.name);
-        least = std::min(least, size + in_hand);
+        found.least = std::min(found.least, size + in_hand);
+        if (size + in_hand >= wanted) continue;
+        CO_TRY(const pad_broker::stock stock, co_await keys_->available(site.name));
+        auto& last = arrivals_[site.name];
+        if (stock.outbound > last.stock) last.at = steady_clock::now();
+        last.stock = stock.outbound;
+        found.key_at = std::min(found.key_at, last.at);
     }
-    for (const auto& peer : std::exchange(reserved_links_, std::move(reserved_links)))
-        if (!reserved_links_.contains(peer)) CO_TRY_VOID(co_await keys_->reserve({own_site_, peer}, 0));
+    if (found.least >= wanted) found.key_at = wanted == 0 ? deadline{} : steady_clock::now();
+    for (auto peer = reserved_links_.begin(); peer != reserved_links_.end();) {
+        if (!in_view.contains(*peer)) CO_TRY_VOID(co_await keys_->reserve({own_site_, *peer}, 0));
+        peer = in_view.contains(*peer) ? std::next(peer) : reserved_links_.erase(peer);
+    }
     short_links_ = std::move(short_links);
-    co_return least;
+    co_return found;
 }
 
 awaitable<std::vector<link_stock>> volume_session::stocks() {

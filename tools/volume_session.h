@@ -2,6 +2,7 @@
 // From configuration to an open volume: the site's key manager, its own share server over a Unix socket, the other
 // sites' over one-time pads. What mount, restore, volume create and bench begin with.
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -49,10 +50,14 @@ class volume_session {
     claim strength() const;
     /// Asks keyd; waits two seconds at most.
     awaitable<std::vector<link_stock>> stocks();
+    struct set_aside {
+        std::uint64_t least = 0;  // bytes, on any of the links
+        deadline key_at;          // until then key came on all links that have less than was wanted
+    };
     /// Sets key aside on the links to the volume's members, so that with what is in hand there are `wanted` bytes on
-    /// each, and returns the least that there is on any of them. Links with less than `needed` count as waiting for key
-    /// until the next call. Errors: keyd_client::reserve's.
-    task<std::uint64_t> reserve_key(std::uint64_t wanted, std::uint64_t needed);
+    /// each. Links with less than `needed` count as waiting for key until the next call. Errors: those of
+    /// keyd_client::reserve.
+    task<set_aside> reserve_key(std::uint64_t wanted, std::uint64_t needed);
     /// Peers to which something waits to be sent for want of key, or for which bytes are not accepted.
     std::vector<std::string> waiting_for_key() const;
     /// Closes the volume and ends the connections in order (unused pads go back).
@@ -71,6 +76,11 @@ class volume_session {
     std::shared_ptr<keyd_client> keys_;
     std::string own_site_;
     std::set<std::string> reserved_links_, short_links_;  // to these peers
+    struct arrival {
+        std::uint64_t stock = 0;
+        deadline at{};  // when it was last more than before
+    };
+    std::map<std::string, arrival> arrivals_;  // of key, by peer, while there is less than is wanted
     struct member {
         std::string name;
         bool local = false;

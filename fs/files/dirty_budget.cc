@@ -65,6 +65,8 @@ task<> dirty_budget::wait_for_room(std::uint64_t size, std::shared_ptr<std::atom
             want_cover();
             if (!uncovered_since) uncovered_since = steady_clock::now();
             until = std::max(*uncovered_since, covered_at_) + std::chrono::milliseconds(key_wait_timeout_ms);
+        } else {
+            uncovered_since.reset();
         }
         if (failure_)
             outcome = warifu::fail(*failure_);

@@ -4,6 +4,7 @@
 //
 // Thread safety: add, sub and the reads on any thread; the rest on the core thread.
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <optional>
@@ -47,12 +48,17 @@ class dirty_budget {
     /// Writers wait for another reason, or no more. Any thread.
     void hold(bool on);
 
-    /// All bytes that ever came, and that went. Any thread.
-    std::uint64_t came() const { return came_.load(); }
+    /// All bytes that ever came or are about to, and that went. Any thread.
+    std::uint64_t came() const {
+        const std::uint64_t admitted = admitted_.load();
+        return came_.load() + admitted;
+    }
     std::uint64_t gone() const { return gone_.load(); }
     /// Key is set aside for `bytes` of those that had not gone when `gone` was read: no more are accepted. Never
     /// called: without bound. Core thread.
     void cover(std::uint64_t gone, std::uint64_t bytes);
+    /// Key came at that time, if not enough yet for more bytes: writers wait on. Core thread.
+    void key_came(deadline at) { covered_at_ = std::max(covered_at_, at); }
     /// As cover(), when it covers less than before: key is about to be given back.
     void cover_less(std::uint64_t gone, std::uint64_t bytes);
     /// Called on any thread when half of what is covered has come, and when a writer waits for cover. Set before use.
@@ -60,7 +66,7 @@ class dirty_budget {
 
     /// Returns when !is_tight(), and nothing holds `size` more bytes back. 0: the caller's were accepted already; what
     /// holds others back may need the answer of this one. Errors: cancelled when *interrupted was set before wake(),
-    /// no_key when no more was covered for key_wait_timeout_ms, and what fail() was told.
+    /// no_key when no more was covered and no key came for key_wait_timeout_ms, and what fail() was told.
     task<> wait_for_room(std::uint64_t size, std::shared_ptr<std::atomic<bool>> interrupted);
     /// Lets the waiting look at their flags. Any thread.
     void wake();
@@ -70,7 +76,8 @@ class dirty_budget {
   private:
     bool admit(std::uint64_t size);
     bool is_covered(std::uint64_t size) const {
-        const std::uint64_t taken = came_.load() + admitted_.load(), most = cover_.load();
+        const std::uint64_t admitted = admitted_.load();  // first: what is admitted comes before it is forgotten
+        const std::uint64_t taken = came_.load() + admitted, most = cover_.load();
         return taken <= most && size <= most - taken;
     }
     void want_cover();
@@ -78,10 +85,10 @@ class dirty_budget {
     asio::io_context& core_;
     const std::uint64_t soft_, hard_;
     std::atomic<std::uint64_t> came_ = 0, gone_ = 0, memory_ = 0;
-    std::atomic<std::uint64_t> admitted_ = 0;  // about to come
+    std::atomic<std::uint64_t> admitted_ = 0;                // about to come
     std::atomic<std::uint64_t> cover_ = ~std::uint64_t{0};   // so many may come in all
     std::atomic<std::uint64_t> ask_at_ = ~std::uint64_t{0};  // when so many came, more cover is asked for
-    deadline covered_at_{};                                  // when there was more for the last time
+    deadline covered_at_{};                                  // when there was more, or key came, for the last time
     std::function<void()> wanted_;
     std::atomic<std::uint32_t> waiting_ = 0;
     std::atomic<bool> held_ = false;

@@ -57,7 +57,10 @@ class file_system_impl final : public file_system {
     task<> wait_for_room(std::uint64_t size, interrupt_flag interrupted) override;
     void wake_waiting() override;
     intake taken_in() const override;
-    void cover(std::uint64_t gone, std::uint64_t bytes) override { budget_.cover(gone, bytes); }
+    void cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at) override {
+        budget_.key_came(key_at);
+        budget_.cover(gone, bytes);
+    }
     void cover_less(std::uint64_t gone, std::uint64_t bytes) override { budget_.cover_less(gone, bytes); }
     void on_cover_wanted(std::function<void()> wanted) override { budget_.on_cover_wanted(std::move(wanted)); }
     result<read_plan> plan_read(file_handle handle, std::uint64_t offset, std::uint64_t size) override;

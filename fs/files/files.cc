@@ -170,8 +170,8 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
         if (budget_.memory() > writer_.memory() + options_.dirty_size_max / 2) committer_.hurry();
     };
     if (!has_redo_room(bytes.size())) return write_progress{0, true};
-    const dirty_budget::admission admitted(budget_, bytes.size());
-    if (!admitted) {
+    std::optional<dirty_budget::admission> admitted(std::in_place, budget_, bytes.size());
+    if (!*admitted) {
         hurry_if_stuck();
         return write_progress{0, true};
     }
@@ -188,6 +188,7 @@ result<write_progress> file_system_impl::write(file_handle handle, std::uint64_t
         const std::size_t memory_before = state->dirty.memory();
         full = state->dirty.write(offset, bytes);
         account(state->dirty, bytes_before, memory_before);
+        admitted.reset();
         many = state->dirty.run_count() > dirty_run_count_max;
         state->attributes.modify_time = state->attributes.change_time = operation_time();
         state->attributes_dirty = true;

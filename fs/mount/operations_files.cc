@@ -113,7 +113,7 @@ struct waiting_write {
     file_handle handle;
     std::uint64_t offset;
     bool append;
-    bool write_back;  // the kernel's, of a page that a program wrote by mmap: nobody would hear of its error
+    bool write_back;  // the kernel's, of a page that a program wrote by mmap: an error would lose the page
     buffer bytes;
     std::uint64_t request = redo_log::working_on();
 };

@@ -321,25 +321,30 @@ std::uint64_t keyd::reserved_by_others(const client* who, const stream_name& str
     return sum;
 }
 
-/// Never more than there is. While others wait for theirs, a consumer's grows only up to its part by weight.
+/// Never more than there is, and not less than before while that is there. When there is not enough for all who want
+/// some, a consumer's grows only up to its part by weight.
 std::uint64_t keyd::reserve_for(client& who, const stream_name& stream, std::uint64_t wanted) {
     const auto less = [](std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; };
-    const std::uint64_t kept = options_.control_reserve + options_.bulk_reserve.value_or(options_.control_reserve);
-    const std::uint64_t others = reserved_by_others(&who, stream);
-    const std::uint64_t stock = less(pool_->usable(stream, kept + others + wanted), kept);
-    std::uint64_t weights = who.weight;
-    bool others_wait = false;
+    const std::uint64_t bulk_reserve = options_.bulk_reserve.value_or(options_.control_reserve);
+    std::uint64_t weights = who.weight, others = 0, others_want = 0;
     for (const auto& one : clients_) {
         const auto found = one->reserved.find(stream);
         if (one.get() == &who || found == one->reserved.end()) continue;
         weights += one->weight;
-        others_wait = others_wait || found->second.size < found->second.wanted;
+        others += found->second.size;
+        others_want += std::max(found->second.size, found->second.wanted);
     }
+    const std::uint64_t enough = options_.control_reserve + bulk_reserve + others_want + wanted;
+    const std::uint64_t usable = less(pool_->usable(stream, enough), options_.control_reserve);
+    const std::uint64_t stock = less(usable, bulk_reserve);
     auto& own = who.reserved[stream];
-    const double weight = static_cast<double>(who.weight) / static_cast<double>(weights);
-    const auto part = static_cast<std::uint64_t>(static_cast<double>(stock) * weight);
-    const std::uint64_t most = others_wait ? std::max(own.size, part) : wanted;
-    own = {wanted, std::min({wanted, most, less(stock, others)})};
+    std::uint64_t most = wanted;
+    if (stock < others_want + wanted && others < others_want) {
+        const double weight = static_cast<double>(who.weight) / static_cast<double>(weights);
+        most = std::max(own.size, static_cast<std::uint64_t>(static_cast<double>(stock) * weight));
+    }
+    const std::uint64_t keeps = std::min(own.size, less(usable, others));  // whoever came into the bulk reserve
+    own = {wanted, std::min(wanted, std::max(std::min(most, less(stock, others)), keeps))};
     return own.size;
 }
 
@@ -350,7 +355,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, reserve m) {
         co_return failure(error(errc::not_found, "there is no link to site " + m.stream.receiver));
     if (from->reserved.size() >= pad_stream_count_max && !from->reserved.contains(m.stream))
         co_return failure(error(errc::too_large, "more streams than there can be"));
-    const std::uint64_t size = reserve_for(*from, m.stream, m.size);
+    const std::uint64_t size = reserve_for(*from, m.stream, std::min(m.size, reservation_size_max));
     if (m.size == 0) from->reserved.erase(m.stream);
     wake_waiters();  // what this consumer gave up, others may claim
     co_return answer{reserved{size}, {}};

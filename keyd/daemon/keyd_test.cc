@@ -431,6 +431,36 @@ TEST_F(keyd_test, what_is_reserved_others_leave_alone) {
     });
 }
 
+TEST_F(keyd_test, interactive_use_comes_into_the_bulk_reserve_and_not_into_what_is_reserved) {
+    auto with = options("a");
+    with.control_reserve = with.bulk_reserve.emplace(100'000);
+    const auto a = start(with);
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const std::uint64_t free = block_size - 4096 - 200'000;
+        const auto writer = co_await client_of("a"), reader = co_await client_of("a");
+        const auto all = [&](keyd_client& of, std::uint64_t want, key_use use) -> awaitable<std::uint64_t> {
+            std::uint64_t sum = 0;
+            for (;;) {
+                const auto got = co_await of.claim_send(ab, session_id{}, 1, want, use, soon(0));
+                if (!got) co_return sum;
+                sum += (*got)->range().size;
+                EXPECT_TRUE(co_await of.release(ab, (*got)->range(), (*got)->range().end()));
+            }
+        };
+        const auto until = deadline_in_ms(2000);
+        std::uint64_t reserved = 0;
+        while (reserved != free && steady_clock::now() < until) reserved = *co_await writer->reserve(ab, free);
+        EXPECT_EQ(reserved, free);
+        EXPECT_EQ(co_await all(*reader, 50'000, key_use::interactive), 100'000);
+        EXPECT_EQ(co_await writer->reserve(ab, free), free) << "what it has it keeps";
+        EXPECT_EQ(co_await all(*reader, 1, key_use::interactive), 0);
+        EXPECT_EQ(co_await all(*writer, block_size, key_use::bulk), free) << "to the last byte";
+        EXPECT_EQ(co_await all(*writer, block_size, key_use::control), 100'000);
+        co_await a->stop();
+    });
+}
+
 /// A source that brings nothing and says how fast.
 struct slow_source final : pad_source {
     result<std::optional<delivery>> next() override { return std::nullopt; }

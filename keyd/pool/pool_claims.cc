@@ -14,12 +14,14 @@ result<pad_range> pool::claim_send(const stream_name& name, session_id session, 
     if (size_want > pad_window_size_max) return fail(errc::too_large, "the window is over the limit");
     TRY(const auto index, find(name, role::send));
     const auto& stream = state_.streams()[index];
-    const bool leaves_bulk = use == key_use::bulk && promised.own < size_want;
-    const std::uint64_t for_bulk = leaves_bulk ? options_.bulk_reserve : 0;
-    const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + for_bulk + promised.others;
-    TRY(const auto range, choose_window(stream, size_min, size_want, reserve));
-    TRY_VOID(record_durably(window_spent{index, range, session, use, realtime_ns()}));
-    bound_stale_blocks(index, range.offset);
+    const std::uint64_t for_bulk = use == key_use::bulk ? options_.bulk_reserve : 0;
+    const std::uint64_t reserve = use == key_use::control ? 0 : options_.control_reserve + promised.others;
+    auto range = choose_window(stream, size_min, size_want, reserve + for_bulk);
+    if (!range && for_bulk != 0 && promised.own >= size_min)
+        range = choose_window(stream, size_min, std::min(size_want, promised.own), reserve);
+    if (!range) return range;
+    TRY_VOID(record_durably(window_spent{index, *range, session, use, realtime_ns()}));
+    bound_stale_blocks(index, range->offset);
     return range;
 }
 
