@@ -190,8 +190,9 @@ task<volume_session::set_aside> volume_session::reserve_key(std::uint64_t wanted
         if (size + in_hand >= wanted) continue;
         CO_TRY(const pad_broker::stock stock, co_await keys_->available(site.name));
         auto& last = arrivals_[site.name];
-        if (stock.outbound > last.stock) last.at = steady_clock::now();
-        last.stock = stock.outbound;
+        const std::uint64_t there = stock.outbound + in_hand;  // what comes may be claimed at once
+        if (there > last.there) last.at = steady_clock::now();
+        last.there = there;
         found.key_at = std::min(found.key_at, last.at);
     }
     if (found.least >= wanted) found.key_at = wanted == 0 ? deadline{} : steady_clock::now();

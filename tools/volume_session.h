@@ -77,8 +77,8 @@ class volume_session {
     std::string own_site_;
     std::set<std::string> reserved_links_, short_links_;  // to these peers
     struct arrival {
-        std::uint64_t stock = 0;
-        deadline at{};  // when it was last more than before
+        std::uint64_t there = 0;  // bytes, at keyd and in hand
+        deadline at{};            // when it was last more than before
     };
     std::map<std::string, arrival> arrivals_;  // of key, by peer, while there is less than is wanted
     struct member {
