@@ -17,6 +17,16 @@ namespace {
 
 constexpr std::uint64_t process_block_size = 1U << 20U;
 
+/// Of site a, whose directory is ready for deliveries.
+keyd_options options_in(const temporary_directory& directory) {
+    std::filesystem::create_directories(directory / "a/incoming");
+    keyd_options options;
+    options.site = "a";
+    options.directory = directory / "a";
+    options.control_reserve = 0;
+    return options;
+}
+
 struct keyd_process {
     explicit keyd_process(const keyd_options& options) {
         pid = ::fork();
@@ -97,12 +107,8 @@ awaitable<void> consume(std::string socket, unsigned seed, recorder& record, pid
 
 TEST(keyd_process, kill_9_under_load_never_hands_a_byte_out_twice) {
     const temporary_directory directory;
-    keyd_options options;
-    options.site = "a";
-    options.directory = directory / "a";
-    options.control_reserve = 0;
+    keyd_options options = options_in(directory);
     options.poll_ms = 5;
-    std::filesystem::create_directories(directory / "a/incoming");
     recorder record;
     for (unsigned round = 0; round < 15; ++round) {
         write_block(make_block(ab, round * process_block_size, process_block_size), {directory / "a/incoming"});
@@ -131,11 +137,7 @@ awaitable<std::uint64_t> use_until_it_ends(std::string socket) {
 /// next one goes on from what is really there.
 TEST(keyd_process, a_ledger_that_fails_ends_it_with_an_error) {
     const temporary_directory directory;
-    keyd_options options;
-    options.site = "a";
-    options.directory = directory / "a";
-    options.control_reserve = 0;
-    std::filesystem::create_directories(directory / "a/incoming");
+    const keyd_options options = options_in(directory);
     write_block(make_block(ab, 0, process_block_size), {directory / "a/incoming"});
     const std::string socket = directory / "a/keyd.sock";
     std::uint64_t used = 0;
@@ -181,11 +183,7 @@ awaitable<nlohmann::json> status_when(keyd_client& client, std::function<bool(co
 /// SIGTERM burns nothing: what was used is erased, what a living consumer holds it releases to the next keyd.
 TEST(keyd_process, sigterm_is_a_clean_stop_that_burns_nothing) {
     const temporary_directory directory;
-    keyd_options options;
-    options.site = "a";
-    options.directory = directory / "a";
-    options.control_reserve = 0;
-    std::filesystem::create_directories(directory / "a/incoming");
+    const keyd_options options = options_in(directory);
     const auto block = make_block(ab, 0, process_block_size);
     write_block(block, {directory / "a/incoming"});
     const auto data = [&] { return read_all(directory / "a/blocks/" + to_text(block.id) + ".pad"); };
