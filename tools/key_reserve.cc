@@ -53,7 +53,7 @@ std::uint64_t key_reserve::target(file_system::intake now, bool wanted) {
 /// Returns how long to wait for the next time, unless writers want more before.
 awaitable<steady_clock::duration> key_reserve::ask(bool wanted) {
     if (is_given_up()) {  // writes fail by themselves, and who waits should hear of it
-        files_.cover(0, ~std::uint64_t{0});
+        files_.cover(0, ~std::uint64_t{0}, {});
         const auto none = co_await session_.reserve_key(0, 0);
         co_return none ? steady_clock::duration::max() : short_interval;
     }

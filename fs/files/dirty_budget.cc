@@ -30,9 +30,9 @@ void dirty_budget::hold(bool on) {
     if (held_.exchange(on) && !on) wake();
 }
 
-void dirty_budget::cover(std::uint64_t gone, std::uint64_t bytes) {
+void dirty_budget::cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at) {
     const std::uint64_t now = came(), most = gone + bytes;
-    if (most > cover_.exchange(most)) covered_at_ = steady_clock::now();
+    covered_at_ = std::max(covered_at_, most > cover_.exchange(most) ? steady_clock::now() : key_at);
     ask_at_ = most > now ? now + (most - now) / 2 : most;
     room_.set();  // who still waits asks again
 }

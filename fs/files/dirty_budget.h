@@ -4,7 +4,6 @@
 //
 // Thread safety: add, sub and the reads on any thread; the rest on the core thread.
 
-#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <optional>
@@ -50,15 +49,13 @@ class dirty_budget {
 
     /// All bytes that ever came or are about to, and that went. Any thread.
     std::uint64_t came() const {
-        const std::uint64_t admitted = admitted_.load();
+        const std::uint64_t admitted = admitted_.load();  // first: it comes before it is no longer about to
         return came_.load() + admitted;
     }
     std::uint64_t gone() const { return gone_.load(); }
-    /// Key is set aside for `bytes` of those that had not gone when `gone` was read: no more are accepted. Never
-    /// called: without bound. Core thread.
-    void cover(std::uint64_t gone, std::uint64_t bytes);
-    /// Key came at that time, if not enough yet for more bytes: writers wait on. Core thread.
-    void key_came(deadline at) { covered_at_ = std::max(covered_at_, at); }
+    /// Key is set aside for `bytes` of those that had not gone when `gone` was read: no more are accepted. `key_at`:
+    /// when key came last, if not enough yet for more. Never called: without bound. Core thread.
+    void cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at);
     /// As cover(), when it covers less than before: key is about to be given back.
     void cover_less(std::uint64_t gone, std::uint64_t bytes);
     /// Called on any thread when half of what is covered has come, and when a writer waits for cover. Set before use.
@@ -76,8 +73,7 @@ class dirty_budget {
   private:
     bool admit(std::uint64_t size);
     bool is_covered(std::uint64_t size) const {
-        const std::uint64_t admitted = admitted_.load();  // first: what is admitted comes before it is forgotten
-        const std::uint64_t taken = came_.load() + admitted, most = cover_.load();
+        const std::uint64_t taken = came(), most = cover_.load();
         return taken <= most && size <= most - taken;
     }
     void want_cover();

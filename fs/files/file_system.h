@@ -142,7 +142,7 @@ class file_system {
     /// Key is set aside for `bytes` of what had not gone when taken_in() said `gone`: write() accepts no more, and
     /// wait_for_room fails with no_key when no more is covered and no key came (at `key_at` for the last time) for
     /// key_wait_timeout_ms. Never called: without bound. Core thread.
-    virtual void cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at = {}) = 0;
+    virtual void cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at) = 0;
     /// As cover(), when it covers less than before: key is about to be given back. taken_in() says afterwards what came
     /// until then.
     virtual void cover_less(std::uint64_t gone, std::uint64_t bytes) = 0;

@@ -58,8 +58,7 @@ class file_system_impl final : public file_system {
     void wake_waiting() override;
     intake taken_in() const override;
     void cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at) override {
-        budget_.key_came(key_at);
-        budget_.cover(gone, bytes);
+        budget_.cover(gone, bytes, key_at);
     }
     void cover_less(std::uint64_t gone, std::uint64_t bytes) override { budget_.cover_less(gone, bytes); }
     void on_cover_wanted(std::function<void()> wanted) override { budget_.on_cover_wanted(std::move(wanted)); }

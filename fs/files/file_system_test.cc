@@ -32,7 +32,7 @@ TEST(file_system, no_more_is_accepted_than_key_is_set_aside_for) {
     std::atomic<int> wanted = 0;
     node.fs->on_cover_wanted([&] { ++wanted; });
     const auto cover = [&](std::uint64_t gone, std::uint64_t bytes) {
-        asio::post(node.core, asio::use_future([&node, gone, bytes] { node.fs->cover(gone, bytes); })).get();
+        asio::post(node.core, asio::use_future([&node, gone, bytes] { node.fs->cover(gone, bytes, {}); })).get();
     };
     sites->hold_puts = true;
     const auto handle = node.open(node.create("file").number);
