@@ -111,6 +111,39 @@ __attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const powers_arra
     return from_vector(value);
 }
 
+/// The same with two symbols a register, for processors without AVX-512. REQUIRES: `vectors` <= power_count / 2.
+__attribute__((target("avx2,vpclmulqdq,pclmul,sse4.1"))) inline __m128i step_vpclmul256(const powers_array& powers,
+                                                                                        const std::byte* bytes,
+                                                                                        std::size_t vectors,
+                                                                                        __m128i value) {
+    __m256i low = _mm256_setzero_si256(), middle = low, high = low;
+    const gf128* power = powers.data() + powers.size() - 2 * vectors;
+    for (std::size_t v = vectors; v-- > 0;) {  // the value enters last, when everything else is under way
+        __m256i m = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32 * v));
+        if (v == 0) m = _mm256_xor_si256(m, _mm256_zextsi128_si256(value));
+        const __m256i p = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(power + 2 * v));
+        low = _mm256_xor_si256(low, _mm256_clmulepi64_epi128(m, p, 0x00));
+        high = _mm256_xor_si256(high, _mm256_clmulepi64_epi128(m, p, 0x11));
+        middle = _mm256_xor_si256(
+            middle, _mm256_xor_si256(_mm256_clmulepi64_epi128(m, p, 0x01), _mm256_clmulepi64_epi128(m, p, 0x10)));
+    }
+    const auto lanes = [](__m256i a) __attribute__((target("avx2"))) {
+        return _mm_xor_si128(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    };
+    return fold(accumulator{lanes(low), lanes(middle), lanes(high)});
+}
+
+__attribute__((target("avx2,vpclmulqdq,pclmul,sse4.1"))) gf128 evaluate_vpclmul256(const powers_array& powers,
+                                                                                   bytes_view bytes, gf128 start) {
+    constexpr std::size_t vectors_max = gf128_point::power_count / 2;
+    __m128i value = to_vector(start);
+    for (; bytes.size() >= 32 * vectors_max; bytes = bytes.subspan(32 * vectors_max))
+        value = step_vpclmul256(powers, bytes.data(), vectors_max, value);
+    const std::size_t whole = bytes.size() / 32;
+    if (whole != 0) value = step_vpclmul256(powers, bytes.data(), whole, value);
+    return evaluate_pclmul(powers, bytes.subspan(whole * 32), from_vector(value));
+}
+
 /// The same with four symbols a register. REQUIRES: `vectors` <= power_count / 4.
 __attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) inline __m128i step_vpclmul(const powers_array& powers,
                                                                                         const std::byte* bytes,
@@ -147,6 +180,10 @@ __attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.1"))) gf128 evaluate_vpclm
 
 bool has_pclmul() {
     static const bool yes = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+    return yes;
+}
+bool has_vpclmul256() {
+    static const bool yes = has_pclmul() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq");
     return yes;
 }
 bool has_vpclmul() {
@@ -199,12 +236,13 @@ gf128 power(gf128 base, std::uint64_t exponent) {
 }
 
 std::span<const gf128_kernel> available_gf128_kernels() {
-    static constexpr std::array<gf128_kernel, 3> all{gf128_kernel::portable, gf128_kernel::pclmul,
-                                                     gf128_kernel::vpclmul};
+    static constexpr std::array<gf128_kernel, 4> all{gf128_kernel::portable, gf128_kernel::pclmul,
+                                                     gf128_kernel::vpclmul256, gf128_kernel::vpclmul};
     std::size_t count = 1;
 #if defined(__x86_64__)
     if (has_pclmul()) count = 2;
-    if (has_vpclmul()) count = 3;
+    if (has_vpclmul256()) count = 3;
+    if (has_vpclmul256() && has_vpclmul()) count = 4;
 #endif
     return std::span(all).first(count);
 }
@@ -222,6 +260,7 @@ gf128 gf128_point::evaluate(bytes_view bytes, gf128 start) const {
 gf128 gf128_point::evaluate_with(gf128_kernel kernel, bytes_view bytes, gf128 start) const {
 #if defined(__x86_64__)
     if (kernel == gf128_kernel::vpclmul) return evaluate_vpclmul(powers_, bytes, start);
+    if (kernel == gf128_kernel::vpclmul256) return evaluate_vpclmul256(powers_, bytes, start);
     if (kernel == gf128_kernel::pclmul) return evaluate_pclmul(powers_, bytes, start);
 #else
     static_cast<void>(kernel);
