@@ -184,6 +184,10 @@ void dealer::report(const std::string& what) {
 
 awaitable<void> dealer::run() {
     while (!stopping_) {
+        if (options_.is_paused && options_.is_paused()) {
+            co_await sleep_for(std::chrono::milliseconds(options_.poll_ms));
+            continue;
+        }
         const auto written = co_await step();
         const bool idle = !written || *written == 0;
         const auto pause = std::chrono::milliseconds(idle ? options_.poll_ms : 1);

@@ -30,6 +30,7 @@ struct dealer_options {
     std::uint64_t block_size_max = 64U << 20U;
     std::uint64_t disk_reserve = 256U << 20U;  // bytes that stay free in the file systems of the directories
     std::uint32_t poll_ms = 100;               // how often keyds are asked
+    std::function<bool()> is_paused;           // asked before each step of run(); none: never
 };
 
 /// Writes one block with fresh simulated bytes, identical, into each directory (the last one gets its file last).

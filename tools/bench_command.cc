@@ -4,15 +4,19 @@
 #include <fmt/format.h>
 #include <functional>
 #include <optional>
+#include <thread>
 #include <unistd.h>
 
 #include "tools/bench_work.h"
 #include "tools/cli.h"
 #include "tools/control.h"
+#include "tools/core_thread.h"
 #include "tools/deployment.h"
 #include "tools/discard_mount.h"
 #include "tools/exit_code.h"
+#include "tools/key_stock.h"
 #include "tools/mount_command.h"
+#include "tools/process.h"
 #include "tools/text.h"
 
 namespace warifu {
@@ -50,6 +54,7 @@ class bench_run {
     result<void> run() {
         TRY_VOID(prepare());
         auto outcome = measure();
+        go_on_dealing();
         std::error_code ec;
         discard_.reset();
         path_fs::remove_all(on_disk_, ec);
@@ -104,6 +109,7 @@ class bench_run {
             TRY(const double discard, bench_write(discard_->path(), sizes_.file));
             write_.discard.push_back(megabytes / discard);
         }
+        TRY_VOID(let_links_fill());
         TRY(const auto before, used());
         TRY(const double mount, bench_write(on_mount_, sizes_.file));
         TRY(const auto after, used());
@@ -118,6 +124,7 @@ class bench_run {
             TRY(const double discard_read, bench_read(discard_->path(), sizes_.file));
             read_.discard.push_back(megabytes / discard_read);
         }
+        TRY_VOID(let_links_fill());
         TRY_VOID(make_cold());
         TRY(const auto before_read, used());
         TRY(const double mount_read, bench_read(on_mount_, sizes_.file));
@@ -128,6 +135,7 @@ class bench_run {
     }
 
     result<void> random_access() {
+        TRY_VOID(let_links_fill());
         TRY(const double disk, bench_random_write(on_disk_, sizes_.seconds));
         random_write_.disk.push_back(disk);
         TRY(const double mount, bench_random_write(on_mount_, sizes_.seconds));
@@ -141,6 +149,7 @@ class bench_run {
     }
 
     result<void> small_files() {
+        TRY_VOID(let_links_fill());
         const auto at = [this](row& rsync, std::vector<double> row::* column,
                                const path_fs::path& directory) -> result<void> {
             TRY(const double seconds, bench_rsync(on_disk_ / "source", directory));
@@ -162,6 +171,30 @@ class bench_run {
         TRY(const double mount_remove, bench_remove(on_mount_ / "small"));
         remove_.mount.push_back(mount_remove);
         return {};
+    }
+
+    /// In earnest key is made elsewhere; here the dealer has the same cores: it deals before something is measured, and
+    /// not meanwhile. (Simulated KMEs go on.)
+    result<void> let_links_fill() {
+        go_on_dealing();
+        const deadline until = steady_clock::now() + std::chrono::minutes(3);
+        std::uint64_t before = 0;
+        for (unsigned still = 0; still < 4 && steady_clock::now() < until;) {
+            std::uint64_t now = 0;
+            for (const auto& link : core_.wait_for(link_stocks(where_.sites))) now += link.available;
+            still = now > before ? 0 : still + 1;
+            before = now;
+            std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        }
+        const auto self = identity_of(::getpid());
+        if (!self) return fail(errc::io_error, "/proc is not mounted");
+        TRY_VOID(write_pid_file(where_.layout.dealer_pause(), *self));
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));  // a step that is under way ends
+        return {};
+    }
+    void go_on_dealing() const {
+        std::error_code ec;
+        path_fs::remove(where_.layout.dealer_pause(), ec);
     }
 
     /// A fresh mount and a kernel that remembers nothing: what is read then comes from k sites.
@@ -214,6 +247,7 @@ class bench_run {
     deployment where_;
     bench_sizes sizes_;
     unsigned rounds_;
+    core_thread core_;
     path_fs::path on_mount_, on_disk_;
     std::optional<discard_mount> discard_;
     row write_{"write one file + fsync", "MB/s", ">= 445", {}, {}, {}};
@@ -242,6 +276,7 @@ std::string bench_run::table() const {
     std::string text =
         fmt::format("{} file, {} small files, {} of {} sites, medians of {} rounds\n\n", size_text(sizes_.file),
                     sizes_.small_files, where_.volume.threshold, where_.volume.sites.size(), rounds_);
+    if (!where_.settings.simulated_kmes) text += "key was in stock, none was dealt while something was measured\n\n";
     text += table_text(out);
     text += fmt::format("\nloopback TCP, one connection: {:.0f} MB/s\n", median(loopback_));
     text += fmt::format("write: {:.2f} pad bytes and {:.2f} random bytes per user byte, {:.2f} CPU seconds per GB\n",

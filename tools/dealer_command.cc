@@ -8,6 +8,7 @@
 #include "tools/daemon.h"
 #include "tools/deployment.h"
 #include "tools/exit_code.h"
+#include "tools/process.h"
 
 namespace warifu {
 namespace {
@@ -20,6 +21,10 @@ result<dealer_options> options_of(const deployment_layout& layout) {
     dealer_options options;
     options.target = settings.pads_target;
     options.rate_bits = settings.link_rate;
+    options.is_paused = [file = layout.dealer_pause()] {
+        const auto who = running_process(file);
+        return who && *who;
+    };
     std::vector<path_fs::path> files;
     std::error_code ec;
     for (const auto& entry : path_fs::directory_iterator(layout.root() / "sites", ec))
@@ -37,8 +42,8 @@ result<dealer_options> options_of(const deployment_layout& layout) {
 result<int> run(const path_fs::path& directory, const daemon_options& daemon, ready_signal& ready) {
     TRY(const auto options, options_of(deployment_layout(directory)));
     TRY_VOID(prepare_daemon(daemon, "dealer"));
-    // A real link makes its key elsewhere: the sites' own work goes first, and does not starve the dealer.
-    ::setpriority(PRIO_PROCESS, 0, 5);
+    // A real link makes its key elsewhere: the sites' own work goes first. Who waits for key leaves the dealer time.
+    ::setpriority(PRIO_PROCESS, 0, 15);
     auto ended = run_dealer(options, [&ready] { ready.ready(); });
     forget_daemon(daemon);
     if (!ended) return fail(std::move(ended).error());

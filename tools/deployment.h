@@ -36,6 +36,8 @@ class deployment_layout {
         return run() / (std::string(name) + ".server.pid");
     }
     std::filesystem::path mount_pid() const { return run() / "mount.pid"; }
+    /// While the process that it names lives, the dealer makes no key.
+    std::filesystem::path dealer_pause() const { return run() / "dealer.pause"; }
     std::filesystem::path dealer_pid() const { return run() / "dealer.pid"; }
     std::filesystem::path kme_sim_pid() const { return run() / "kme-sim.pid"; }
     std::filesystem::path key_network() const { return root_ / "kme"; }
