@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fcntl.h>
 #include <map>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <utility>
 
 #include "fs/async/wait.h"
 #include "fs/base/limits.h"
+#include "keyd/lent_memory.h"
 #include "keyd/local_socket.h"
 #include "keyd/protocol.h"
 
@@ -28,55 +26,52 @@ std::uint32_t wait_ms_until(deadline until) {
     return static_cast<std::uint32_t>(std::clamp<std::int64_t>(left, 0, 24 * 3600 * 1000));
 }
 
-/// A window in memory that keyd handed over: wiped and given back to the kernel when destroyed.
-class mapped_window final : public pad_window {
+std::unexpected<error> unexpected_reply() {
+    return fail(errc::bad_format, "the key manager gave an answer to another question");
+}
+
+/// A window in lent memory that keyd has filled: wiped and put back on the shelf when destroyed.
+class filled_window final : public pad_window {
   public:
-    mapped_window(stream_name stream, pad_range range, void* memory, std::shared_ptr<std::atomic<bool>> gone)
-        : pad_window(std::move(stream), range), gone_(std::move(gone)) {
-        bytes_ = bytes_span(static_cast<std::byte*>(memory), range.size);
+    filled_window(stream_name stream, pad_range range, std::unique_ptr<lent_memory> memory,
+                  std::shared_ptr<memory_shelf> shelf, std::shared_ptr<std::atomic<bool>> gone)
+        : pad_window(std::move(stream), range),
+          memory_(std::move(memory)),
+          shelf_(std::move(shelf)),
+          gone_(std::move(gone)) {
+        bytes_ = memory_->filled(range.size);
     }
-    mapped_window(const mapped_window&) = delete;
-    mapped_window& operator=(const mapped_window&) = delete;
-    ~mapped_window() override {
-        wipe(bytes_);
-        ::munmap(bytes_.data(), bytes_.size());
+    filled_window(const filled_window&) = delete;
+    filled_window& operator=(const filled_window&) = delete;
+    ~filled_window() override {
+        wipe(key_left());
+        shelf_->put_back(std::move(memory_));
         *gone_ = true;
     }
 
   private:
+    std::unique_ptr<lent_memory> memory_;
+    std::shared_ptr<memory_shelf> shelf_;
     std::shared_ptr<std::atomic<bool>> gone_;
 };
-
-/// Only memory that cannot shrink under us is mapped.
-result<void> check_memory(const unique_fd& memory, std::uint64_t size) {
-    struct stat status{};
-    if (!memory.is_open() || ::fstat(memory.get(), &status) != 0 || static_cast<std::uint64_t>(status.st_size) != size)
-        return fail(errc::bad_format, "keyd handed over memory of another size");
-    const int seals = ::fcntl(memory.get(), F_GET_SEALS);
-    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
-        return fail(errc::bad_format, "keyd handed over memory that may shrink");
-    return {};
-}
 
 }  // namespace
 
 /// The connection and what is under way on it. Kept alive by its coroutines; close() ends them.
 class keyd_client::connection : public std::enable_shared_from_this<keyd_client::connection> {
   public:
-    struct arrival {
-        kp::reply reply;
-        unique_fd fd;
-    };
-    using outcome = result<std::shared_ptr<arrival>>;
+    using arrival = std::shared_ptr<kp::reply_body>;
+    using outcome = result<arrival>;
 
     connection(asio::any_io_executor executor, std::string path, std::uint32_t weight)
         : executor_(executor), path_(std::move(path)), weight_(weight), connecting_(executor), ended_(executor) {}
 
-    /// Sends a request and waits for its reply, keyd's own errors turned into errors. Connects first if need be.
-    task<std::shared_ptr<arrival>> call(kp::request_body body, std::uint32_t wait_ms) {
+    /// Sends a request, with the descriptor of lent memory if it is a claim, and waits for its reply, keyd's own errors
+    /// turned into errors. Connects first if need be.
+    task<arrival> call(kp::request_body body, std::uint32_t wait_ms, int lent = -1) {
         const auto self = shared_from_this();
         CO_TRY_VOID(co_await connect());
-        co_return co_await exchange(std::move(body), wait_ms);
+        co_return co_await exchange(std::move(body), wait_ms, lent);
     }
 
     /// What is used of a window: told now, or as soon as keyd is there again.
@@ -93,11 +88,28 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         co_return result<void>{};
     }
 
-    /// A window was handed over; the flag becomes true when its memory is gone.
-    std::shared_ptr<std::atomic<bool>> remember(const stream_name& stream, pad_range range, session_id session) {
-        const auto gone = std::make_shared<std::atomic<bool>>(false);
-        windows_.insert_or_assign(place(stream, range.offset), live_window{range, session, gone, {}, {}});
-        return gone;
+    /// A claim of at most `size` bytes, with memory for them. When there is no key keyd has not touched the memory;
+    /// after any other error it may still write there, and the memory serves no more.
+    struct filling {
+        pad_range range;
+        std::unique_ptr<lent_memory> memory;
+    };
+    task<filling> claim_key(kp::request_body body, std::uint64_t size, std::uint32_t wait_ms) {
+        const auto self = shared_from_this();
+        CO_TRY(auto memory, shelf->take(size));
+        const auto arrived = co_await call(std::move(body), wait_ms, memory->descriptor());
+        if (!arrived && arrived.error().code == errc::no_key) shelf->put_back(std::move(memory));
+        if (!arrived) co_return fail(arrived.error());
+        const auto* window = std::get_if<kp::window>(arrived->get());
+        if (window == nullptr || window->range.size > size) co_return unexpected_reply();
+        co_return filling{window->range, std::move(memory)};
+    }
+
+    /// keyd has filled `memory` with a window.
+    std::unique_ptr<pad_window> open(stream_name stream, pad_range range, session_id session,
+                                     std::unique_ptr<lent_memory> memory) {
+        auto gone = remember(stream, range, session);
+        return std::make_unique<filled_window>(std::move(stream), range, std::move(memory), shelf, std::move(gone));
     }
 
     void close() {
@@ -108,7 +120,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
 
     std::string site;
     claim strength = claim::computational;
-    const std::string& path() const { return path_; }
+    const std::shared_ptr<memory_shelf> shelf = std::make_shared<memory_shelf>();
 
   private:
     using place = std::pair<stream_name, std::uint64_t>;
@@ -190,7 +202,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         }
     }
 
-    task<std::shared_ptr<arrival>> exchange(kp::request_body body, std::uint32_t wait_ms) {
+    task<arrival> exchange(kp::request_body body, std::uint32_t wait_ms, int lent = -1) {
         const auto self = shared_from_this();
         const auto socket = socket_;
         if (!socket) co_return fail(errc::unreachable, path_ + ": the connection to the key manager was lost");
@@ -199,7 +211,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         pending_[id] = answer;
         const kp::request message{id, std::move(body)};
         auto bytes = kp::encode(message);
-        const auto sent = co_await socket->send(std::move(bytes), -1, send_timeout);
+        const auto sent = co_await socket->send(std::move(bytes), lent, send_timeout);
         if (!sent) {
             pending_.erase(id);
             co_return fail(sent.error().code, path_ + ": " + sent.error().text);
@@ -211,7 +223,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
             co_return fail(errc::unreachable, path_ + ": the key manager does not answer");
         }
         CO_TRY(auto arrived, std::move(*got));
-        if (const auto* failed = std::get_if<kp::failed>(&arrived->reply.body)) {
+        if (const auto* failed = std::get_if<kp::failed>(arrived.get())) {
             if (failed->code == errc::cancelled) co_return fail(errc::unreachable, path_ + ": the key manager stops");
             co_return fail(failed->code, failed->text);
         }
@@ -225,17 +237,22 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
             auto reply = kp::decode_reply(arrived->bytes);
             wipe(arrived->bytes);
             if (!reply) break;
-            self->deliver(std::move(*reply), std::move(arrived->fd));
+            self->deliver(std::move(*reply));
         }
         if (self->socket_ == socket) self->lost();
     }
-    void deliver(kp::reply reply, unique_fd fd) {
+    void deliver(kp::reply reply) {
         if (const auto* greeted = std::get_if<kp::greeted>(&reply.body)) strength = greeted->strength;
         if (const auto* stock = std::get_if<kp::stock>(&reply.body)) strength = stock->strength;
         const auto waiting = pending_.find(reply.id);
         if (waiting == pending_.end()) return take_late(reply);
-        auto arrived = std::make_shared<arrival>(arrival{std::move(reply), std::move(fd)});
-        waiting->second->set(outcome(std::move(arrived)));
+        waiting->second->set(outcome(std::make_shared<kp::reply_body>(std::move(reply.body))));
+    }
+    /// The flag becomes true when the window's memory is gone.
+    std::shared_ptr<std::atomic<bool>> remember(const stream_name& stream, pad_range range, session_id session) {
+        const auto gone = std::make_shared<std::atomic<bool>>(false);
+        windows_.insert_or_assign(place(stream, range.offset), live_window{range, session, gone, {}, {}});
+        return gone;
     }
     /// Nobody waits for this answer any more. If it is a window after all, keyd must not take it for used.
     void expect_late(std::uint64_t id, const kp::request_body& body) {
@@ -273,23 +290,6 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
     bool closed_ = false;
 };
 
-namespace {
-
-std::unexpected<error> unexpected_reply() {
-    return fail(errc::bad_format, "the key manager gave an answer to another question");
-}
-
-result<std::unique_ptr<pad_window>> map_window(stream_name stream, pad_range range, const unique_fd& memory,
-                                               std::shared_ptr<std::atomic<bool>> gone) {
-    TRY_VOID(check_memory(memory, range.size));
-    void* place = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory.get(), 0);
-    if (place == MAP_FAILED) return fail_errno("map", "a pad window");
-    ::madvise(place, range.size, MADV_DONTDUMP);
-    return std::make_unique<mapped_window>(std::move(stream), range, place, std::move(gone));
-}
-
-}  // namespace
-
 task<std::unique_ptr<keyd_client>> keyd_client::connect(std::string socket_path, std::uint32_t weight) {
     const auto to = std::make_shared<connection>(co_await asio::this_coro::executor, std::move(socket_path), weight);
     const kp::request_body question{kp::greet{}};
@@ -298,7 +298,7 @@ task<std::unique_ptr<keyd_client>> keyd_client::connect(std::string socket_path,
         to->close();
         co_return fail(arrived.error());
     }
-    const auto* greeted = std::get_if<kp::greeted>(&(*arrived)->reply.body);
+    const auto* greeted = std::get_if<kp::greeted>(arrived->get());
     if (greeted == nullptr) {
         to->close();
         co_return unexpected_reply();
@@ -323,7 +323,7 @@ claim keyd_client::strength() const {
 task<std::string> keyd_client::status_json() {
     const kp::request_body question{kp::status{}};
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));
-    const auto* text = std::get_if<kp::text>(&arrived->reply.body);
+    const auto* text = std::get_if<kp::text>(arrived.get());
     if (text == nullptr) co_return unexpected_reply();
     co_return text->json;
 }
@@ -333,25 +333,16 @@ task<std::unique_ptr<pad_window>> keyd_client::claim_send(stream_name stream, se
                                                           deadline until) {
     const std::uint32_t wait_ms = wait_ms_until(until);
     const kp::request_body question{kp::claim_send{stream, session, size_min, size_want, use, wait_ms}};
-    CO_TRY(const auto arrived, co_await connection_->call(question, wait_ms));
-    const auto* window = std::get_if<kp::window>(&arrived->reply.body);
-    if (window == nullptr || window->range.size < size_min || window->range.size > size_want)
-        co_return unexpected_reply();
-    auto gone = connection_->remember(stream, window->range, session);
-    auto mapped = map_window(std::move(stream), window->range, arrived->fd, gone);
-    if (!mapped) *gone = true;
-    co_return mapped;
+    CO_TRY(auto filled, co_await connection_->claim_key(question, size_want, wait_ms));
+    if (filled.range.size < size_min) co_return unexpected_reply();
+    co_return connection_->open(std::move(stream), filled.range, session, std::move(filled.memory));
 }
 
 task<std::unique_ptr<pad_window>> keyd_client::claim_receive(stream_name stream, session_id session, pad_range range) {
     const kp::request_body question{kp::claim_receive{stream, session, range}};
-    CO_TRY(const auto arrived, co_await connection_->call(question, 0));
-    const auto* window = std::get_if<kp::window>(&arrived->reply.body);
-    if (window == nullptr || window->range != range) co_return unexpected_reply();
-    auto gone = connection_->remember(stream, range, session);
-    auto mapped = map_window(std::move(stream), range, arrived->fd, gone);
-    if (!mapped) *gone = true;
-    co_return mapped;
+    CO_TRY(auto filled, co_await connection_->claim_key(question, range.size, 0));
+    if (filled.range != range) co_return unexpected_reply();
+    co_return connection_->open(std::move(stream), range, session, std::move(filled.memory));
 }
 
 task<> keyd_client::skip_to(stream_name stream, std::uint64_t offset) {
@@ -363,15 +354,15 @@ task<> keyd_client::skip_to(stream_name stream, std::uint64_t offset) {
 task<std::uint64_t> keyd_client::next_free(stream_name stream, std::uint64_t from) {
     const kp::request_body question{kp::next_free{std::move(stream), from}};
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));
-    const auto* offset = std::get_if<kp::offset>(&arrived->reply.body);
+    const auto* offset = std::get_if<kp::offset>(arrived.get());
     if (offset == nullptr) co_return unexpected_reply();
     co_return offset->value;
 }
 
 namespace {
 
-result<hello_slot> slot_of(kp::reply& reply) {
-    auto* hello = std::get_if<kp::hello>(&reply.body);
+result<hello_slot> slot_of(kp::reply_body& reply) {
+    auto* hello = std::get_if<kp::hello>(&reply);
     if (hello == nullptr) return unexpected_reply();
     hello_slot slot;
     slot.offset = hello->offset;
@@ -386,13 +377,13 @@ task<hello_slot> keyd_client::take_hello_slot(stream_name stream, deadline until
     const std::uint32_t wait_ms = wait_ms_until(until);
     const kp::request_body question{kp::take_hello{std::move(stream), wait_ms}};
     CO_TRY(const auto arrived, co_await connection_->call(question, wait_ms));
-    co_return slot_of(arrived->reply);
+    co_return slot_of(*arrived);
 }
 
 task<hello_slot> keyd_client::peek_hello_slot(stream_name stream, std::uint64_t offset) {
     const kp::request_body question{kp::peek_hello{std::move(stream), offset}};
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));
-    co_return slot_of(arrived->reply);
+    co_return slot_of(*arrived);
 }
 
 task<> keyd_client::spend_hello_slot(stream_name stream, std::uint64_t offset) {
@@ -408,7 +399,7 @@ task<> keyd_client::release(stream_name stream, pad_range window, std::uint64_t 
 task<std::uint64_t> keyd_client::reserve(stream_name stream, std::uint64_t size) {
     const kp::request_body question{kp::reserve{std::move(stream), size}};
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));
-    const auto* found = std::get_if<kp::reserved>(&arrived->reply.body);
+    const auto* found = std::get_if<kp::reserved>(arrived.get());
     if (found == nullptr) co_return unexpected_reply();
     co_return found->size;
 }
@@ -416,7 +407,7 @@ task<std::uint64_t> keyd_client::reserve(stream_name stream, std::uint64_t size)
 task<pad_broker::stock> keyd_client::available(std::string peer) {
     const kp::request_body question{kp::available{std::move(peer)}};
     CO_TRY(const auto arrived, co_await connection_->call(question, 0));
-    const auto* found = std::get_if<kp::stock>(&arrived->reply.body);
+    const auto* found = std::get_if<kp::stock>(arrived.get());
     if (found == nullptr) co_return unexpected_reply();
     co_return stock{found->outbound, found->inbound};
 }
@@ -424,12 +415,12 @@ task<pad_broker::stock> keyd_client::available(std::string peer) {
 task<byte_vector> keyd_client::take_random(std::size_t size, deadline until) {
     const std::uint32_t wait_ms = wait_ms_until(until);
     const kp::request_body question{kp::take_random{size, wait_ms}};
-    CO_TRY(const auto arrived, co_await connection_->call(question, wait_ms));
-    const auto* window = std::get_if<kp::window>(&arrived->reply.body);
-    if (window == nullptr || window->range.size != size) co_return unexpected_reply();
-    CO_TRY_VOID(check_memory(arrived->fd, size));
-    byte_vector out(size);
-    CO_TRY_VOID(read_at(arrived->fd.get(), 0, out, "random bytes"));
+    CO_TRY(auto filled, co_await connection_->claim_key(question, size, wait_ms));
+    if (filled.range.size != size) co_return unexpected_reply();
+    const bytes_span bytes = filled.memory->filled(size);
+    byte_vector out(bytes.begin(), bytes.end());
+    wipe(bytes);
+    connection_->shelf->put_back(std::move(filled.memory));
     co_return out;
 }
 

@@ -1,8 +1,8 @@
 #pragma once
-// The pad broker of a process that uses its site's keyd: requests over keyd's local socket, windows as mapped memory.
-// One core thread. When keyd restarts the client connects again by itself and claims the windows that it still has;
-// until then calls fail with unreachable. A release that fails so is repeated. A window that was destroyed and is not
-// released within abandon_delay_ms is given up: keyd burns it.
+// The pad broker of a process that uses its site's keyd: requests over keyd's local socket, windows in memory that it
+// lends to keyd. One core thread. When keyd restarts the client connects again by itself and claims the windows that it
+// still has; until then calls fail with unreachable. A release that fails so is repeated. A window that was destroyed
+// and is not released within abandon_delay_ms is given up: keyd burns it.
 
 #include <memory>
 #include <string>

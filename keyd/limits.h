@@ -25,6 +25,9 @@ inline constexpr std::uint32_t reclaim_time_ms = 10'000;
 /// How long a consumer that destroyed a window may take to release it, before it gives the window up.
 inline constexpr std::uint32_t abandon_delay_ms = 2'000;
 inline constexpr std::uint32_t client_upkeep_ms = 500;
+/// Memory that a consumer keeps for windows to come.
+inline constexpr std::size_t shelf_size_max = 32U << 20U;
+inline constexpr std::size_t shelf_count_max = 64;
 inline constexpr std::size_t late_claims_max = 64;  // answers that a consumer no longer waits for
 /// How often keyd looks whether its ledger still takes records.
 inline constexpr std::uint32_t ledger_look_interval_ms = 500;

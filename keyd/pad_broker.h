@@ -33,20 +33,27 @@ struct pad_range {
     bool operator==(const pad_range&) const = default;
 };
 
-/// A window of pad bytes that this process owns: writable memory (ciphertext replaces the pad in place), wiped when
-/// destroyed. Move-only and unprintable.
+/// A window of pad bytes that this process owns: writable memory (ciphertext replaces the pad in place); what key is
+/// left in it is wiped when it is destroyed. Move-only and unprintable.
 class pad_window {
   public:
     virtual ~pad_window() = default;
     const pad_range& range() const { return range_; }
     const stream_name& stream() const { return stream_; }
     bytes_span bytes() { return bytes_; }
+    /// No key is left in the first `size` bytes: they are wiped, or ciphertext is in their place.
+    void cleaned(std::size_t size) { clean_ = size; }
 
   protected:
+    bytes_span key_left() { return bytes_.subspan(clean_); }
+
     pad_window(stream_name stream, pad_range range) : stream_(std::move(stream)), range_(range) {}
     stream_name stream_;
     pad_range range_;
     bytes_span bytes_;
+
+  private:
+    std::size_t clean_ = 0;
 };
 
 /// The key bytes of one greeting: `hello_slot_size` pad bytes at a place that both ends can name.

@@ -1,7 +1,7 @@
 #pragma once
 // What a pad consumer and its site's keyd say to each other over a local SOCK_SEQPACKET socket: one message, one
-// packet. A reply carries the number of its request and, for windows and random bytes, a sealed memory descriptor.
-// FORMAT.md has the byte tables.
+// packet. A reply carries the number of its request. Claims of windows and random bytes bring the descriptor of memory
+// (lent_memory.h) that keyd fills before it replies. FORMAT.md has the byte tables.
 
 #include <variant>
 
@@ -9,7 +9,7 @@
 
 namespace warifu::keyd_protocol {
 
-inline constexpr std::uint8_t version_current = 1;
+inline constexpr std::uint8_t version_current = 2;
 
 // Requests. wait_ms: how long keyd may wait for key before it answers no_key.
 struct greet {
@@ -120,7 +120,7 @@ struct greeted {
     claim strength = claim::computational;
     bool operator==(const greeted&) const = default;
 };
-/// With a descriptor of range.size bytes.
+/// The lent memory begins with the range.size bytes.
 struct window {
     pad_range range;
     bool operator==(const window&) const = default;

@@ -20,9 +20,18 @@ bool swap_is_on() {
     return lines > 1;
 }
 
+/// Each pad window in use, and each claim for one, is a memory descriptor.
+void allow_many_descriptors() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 result<void> harden_process() {
+    allow_many_descriptors();
     ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     const rlimit none{0, 0};
     ::setrlimit(RLIMIT_CORE, &none);

@@ -31,7 +31,7 @@ class bench_window final : public pad_window {
         bytes_ = memory_.span(0, range.size);
     }
     ~bench_window() override {
-        wipe(bytes_);
+        wipe(key_left());
         pool_->push_back(std::move(memory_));
     }
 

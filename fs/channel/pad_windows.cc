@@ -58,6 +58,8 @@ void pad_sender::start_front() {
 
 void pad_sender::retire_front() {
     adapt();
+    pad_window& front = *windows_.front().window;
+    front.cleaned(sealer_.cursor() - front.range().offset);
     spent_.push_back(std::move(windows_.front().window));
     windows_.pop_front();
     start_front();
@@ -240,6 +242,7 @@ awaitable<void> pad_sender::release_all() {
     stop();
     written();
     const std::uint64_t cursor = sealer_.cursor();
+    sealer_.end_window();
     bool is_front = true;
     for (auto& entry : std::exchange(windows_, {})) {
         const pad_range range = entry.window->range();
@@ -263,6 +266,7 @@ result<bytes_view> pad_receiver::accept(const frame_header& header, bytes_view c
     pad_used_ += ciphertext.size() + tag.size();
     for (std::size_t finished = table_.take_finished(); finished > 0; --finished) {
         const pad_range range = windows_.front()->range();
+        windows_.front()->cleaned(range.size);
         windows_.pop_front();
         pad_used_ += mac_point_size;
         asio::co_spawn(executor_, release_window(direction_.broker, direction_.stream, range, range.end()),
@@ -301,6 +305,7 @@ task<> pad_receiver::on_offer(pad_range range) {
 awaitable<void> pad_receiver::release_all() {
     ended_ = true;
     const std::uint64_t cursor = table_.cursor();
+    table_.clear();
     bool is_front = true;
     for (auto& window : std::exchange(windows_, {})) {
         const pad_range range = window->range();

@@ -5,7 +5,13 @@
 namespace warifu {
 
 window_table::~window_table() {
+    clear();
+}
+
+void window_table::clear() {
     for (auto& w : windows_) wipe(w.r);
+    windows_.clear();
+    opened_ = {};
 }
 
 void window_table::add(std::uint64_t offset, bytes_span pad) {
@@ -15,6 +21,7 @@ void window_table::add(std::uint64_t offset, bytes_span pad) {
     w.offset = offset;
     w.pad = pad;
     std::memcpy(w.r.data(), pad.data(), w.r.size());
+    wipe(pad.first(w.r.size()));
     windows_.push_back(w);
     wipe(w.r);
 }
@@ -37,6 +44,7 @@ std::optional<std::size_t> window_table::find(const frame_header& header) {
 
 result<bytes_view> window_table::accept(const frame_header& header, bytes_view ciphertext, bytes_view tag) {
     WARIFU_ASSERT(ciphertext.size() == header.length && tag.size() == mac_tag_size);
+    wipe(std::exchange(opened_, {}));
     const auto index = find(header);
     if (!index) return fail(errc::bad_tag, "a frame begins at a pad offset that is not next");
     window& w = windows_[*index];
@@ -54,9 +62,12 @@ result<bytes_view> window_table::accept(const frame_header& header, bytes_view c
     }
     ++frame_count_;
     ++counters_.accepted;
+    opened_ = w.pad.subspan(w.next, header.length + mac_mask_size);
     w.next += header.length + mac_mask_size;
     for (std::size_t i = 0; i < *index; ++i) {
-        wipe(windows_.front().r);
+        window& finished = windows_.front();
+        wipe(finished.pad.subspan(finished.next));
+        wipe(finished.r);
         windows_.pop_front();
         ++finished_;
     }

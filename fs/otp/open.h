@@ -20,17 +20,22 @@ struct open_counters {
 /// The windows that one direction of one connection may use, in order. Holds views of the pad memory. Core thread only.
 class window_table {
   public:
-    /// Adds a window behind the others. REQUIRES: offset at or after the last window's end; pad.size() >= 16.
+    /// Adds a window behind the others; its first 16 bytes are wiped when they are taken. REQUIRES: offset at or after
+    /// the last window's end; pad.size() >= 16.
     void add(std::uint64_t offset, bytes_span pad);
 
     /// Verifies a frame and moves the cursor over it. Returns the pad bytes to XOR its ciphertext with (valid until the
-    /// window is dropped). A frame may begin at the cursor or at the start of a later window; windows before that one
-    /// count as used up. Errors: bad_tag, nothing moves except the failure count of the window; no_key when that window
-    /// is or becomes retired.
+    /// next call, which wipes them). A frame may begin at the cursor or at the start of a later window; windows before
+    /// that one count as used up. Errors: bad_tag, nothing moves except the failure count of the window; no_key when
+    /// that window is or becomes retired.
     result<bytes_view> accept(const frame_header& header, bytes_view ciphertext, bytes_view tag);
 
-    /// Windows wholly behind the cursor's window since the last call: how many the owner may drop from its front.
+    /// Windows wholly behind the cursor's window since the last call: how many the owner may drop from its front. No
+    /// key is left in them.
     std::size_t take_finished() { return std::exchange(finished_, 0); }
+
+    /// The windows' memory goes: no frame is accepted until another is added.
+    void clear();
 
     /// Absolute offset of the first pad byte that no accepted frame has used (0 without windows).
     std::uint64_t cursor() const { return windows_.empty() ? 0 : windows_.front().offset + windows_.front().next; }
@@ -54,6 +59,7 @@ class window_table {
 
     one_time_mac mac_;
     std::deque<window> windows_;
+    bytes_span opened_;  // pad of the frame that was accepted last
     std::size_t finished_ = 0;
     std::uint64_t frame_count_ = 0;
     open_counters counters_;

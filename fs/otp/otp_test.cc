@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -74,6 +75,35 @@ TEST(otp_frame, what_is_sealed_opens) {
     }
     EXPECT_EQ(ends.seal.cursor(), ends.table.cursor());
     EXPECT_EQ(ends.table.counters().accepted, 10U);
+}
+
+bool is_zero(bytes_view bytes) {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+}
+
+TEST(otp_frame, no_key_is_left_behind_the_cursors) {
+    constexpr std::size_t window_size = 4096;
+    pair ends(window_size);
+    const byte_vector pad = random_bytes(window_size, 1);  // as it was
+    for (const std::size_t size : {100U, 1000U, 1U}) ASSERT_TRUE(ends.opened(ends.sealed(random_bytes(size, size))));
+    const std::size_t sealed = ends.seal.cursor() - ends.offset;
+    // Of 16 random bytes in a row none stays where it was; what is not used yet does.
+    const bytes_view now = ends.send_pad, before = pad;
+    for (std::size_t at = 0; at + 16 <= sealed; ++at)
+        ASSERT_FALSE(std::ranges::equal(now.subspan(at, 16), before.subspan(at, 16))) << at;
+    EXPECT_TRUE(std::ranges::equal(now.subspan(sealed), before.subspan(sealed)));
+
+    const byte_vector next = random_bytes(window_size, 9);
+    byte_vector next_sent = next, next_received = next;
+    ends.seal.start_window(ends.offset + window_size, next_sent);
+    ends.table.add(ends.offset + window_size, next_received);
+    ASSERT_TRUE(ends.opened(ends.sealed(random_bytes(50, 5))));
+    ASSERT_EQ(ends.table.take_finished(), 1U);
+    EXPECT_TRUE(is_zero(ends.receive_pad));
+    EXPECT_TRUE(is_zero(bytes_view(next_received).first(16)));
+    EXPECT_FALSE(is_zero(bytes_view(next_received).subspan(16, 50))) << "the last frame's pad may still be read";
+    ASSERT_TRUE(ends.opened(ends.sealed(random_bytes(50, 6))));
+    EXPECT_TRUE(is_zero(bytes_view(next_received).subspan(16, 50 + 16)));
 }
 
 TEST(otp_frame, parts_are_sealed_as_one_text) {

@@ -14,10 +14,18 @@ void sealer::start_window(std::uint64_t offset, bytes_span pad) {
     WARIFU_ASSERT(pad.size() >= mac_point_size);
     WARIFU_ASSERT(offset >= sealed_below_);
     std::memcpy(r_.data(), pad.data(), r_.size());
+    wipe(pad.first(r_.size()));
     base_ = offset;
     pad_ = pad;
     next_ = mac_point_size;
     sealed_below_ = base_ + next_;
+}
+
+void sealer::end_window() {
+    base_ = cursor();
+    pad_ = {};
+    next_ = 0;
+    wipe(r_);
 }
 
 std::size_t sealer::room() const {

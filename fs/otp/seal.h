@@ -13,9 +13,12 @@ namespace warifu {
 class sealer {
   public:
     /// Starts the next window: `pad` holds the bytes of the stream from absolute `offset` on. Takes r from its first 16
-    /// bytes. REQUIRES: pad.size() >= 16 and offset at or after the end of everything sealed before (a pad byte is used
-    /// once).
+    /// bytes and wipes them: no key is left in the pad's memory below cursor(), only ciphertext and tags.
+    /// REQUIRES: pad.size() >= 16 and offset at or after the end of everything sealed before (a pad byte is used once).
     void start_window(std::uint64_t offset, bytes_span pad);
+
+    /// The window's memory goes: nothing can be sealed until the next one starts.
+    void end_window();
 
     /// The longest plaintext that still fits into the window as one frame; 0: start another window.
     std::size_t room() const;

@@ -93,10 +93,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
         bool closed = false;
     };
     using client_ptr = std::shared_ptr<client>;
-    struct answer {
-        keyd_protocol::reply_body body;
-        unique_fd fd;
-    };
+    using answer = keyd_protocol::reply_body;
     /// Claims that wait for key of one stream.
     struct waiting_claims {
         claim_queue queue;
@@ -130,13 +127,13 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<void> accept_loop();
     void accept_one();
     awaitable<void> serve(client_ptr from);
-    awaitable<void> answer_one(client_ptr from, keyd_protocol::request message);
+    awaitable<void> answer_one(client_ptr from, keyd_protocol::request message, unique_fd lent);
     void drop(const client_ptr& from);
 
     // Requests (keyd_requests.cc)
     awaitable<answer> on(client_ptr from, keyd_protocol::greet m);
-    awaitable<answer> on(client_ptr from, keyd_protocol::claim_send m);
-    awaitable<answer> on(client_ptr from, keyd_protocol::claim_receive m);
+    awaitable<answer> on(client_ptr from, keyd_protocol::claim_send m, unique_fd lent);
+    awaitable<answer> on(client_ptr from, keyd_protocol::claim_receive m, unique_fd lent);
     awaitable<answer> on(client_ptr from, keyd_protocol::skip_to m);
     awaitable<answer> on(client_ptr from, keyd_protocol::next_free m);
     awaitable<answer> on(client_ptr from, keyd_protocol::take_hello m);
@@ -144,13 +141,13 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<answer> on(client_ptr from, keyd_protocol::spend_hello m);
     awaitable<answer> on(client_ptr from, keyd_protocol::release m);
     awaitable<answer> on(client_ptr from, keyd_protocol::available m);
-    awaitable<answer> on(client_ptr from, keyd_protocol::take_random m);
+    awaitable<answer> on(client_ptr from, keyd_protocol::take_random m, unique_fd lent);
     awaitable<answer> on(client_ptr from, keyd_protocol::status m);
     awaitable<answer> on(client_ptr from, keyd_protocol::hold m);
     awaitable<answer> on(client_ptr from, keyd_protocol::abandon m);
     awaitable<answer> on(client_ptr from, keyd_protocol::weigh m);
     awaitable<answer> on(client_ptr from, keyd_protocol::reserve m);
-    awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window);
+    awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent);
     result<pad_range> claim(const client_ptr& from, const keyd_protocol::claim_send& m);
     std::uint64_t reserved_by_others(const client* who, const stream_name& stream) const;
     std::uint64_t reserve_for(client& who, const stream_name& stream, std::uint64_t wanted);
@@ -163,7 +160,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
         -> awaitable<decltype(attempt())>;
     std::size_t waiting_claim_count() const;
     void wake_waiters();
-    static answer failure(const error& e) { return answer{keyd_protocol::failed{e.code, e.text}, {}}; }
+    static answer failure(const error& e) { return keyd_protocol::failed{e.code, e.text}; }
 
     // Links (links.cc)
     task<> join(block_header header, slice bytes) override;

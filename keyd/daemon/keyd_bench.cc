@@ -1,5 +1,5 @@
-// The whole way of a window: mark durable, copy to a memory descriptor, over the socket, mapped by the consumer,
-// released, erased. Pads lie in WARIFU_BENCH_DIR (default: /dev/shm).
+// The whole way of a window: mark durable, copied into lent memory, used, released, erased.
+// Pads lie in WARIFU_BENCH_DIR (default: /dev/shm).
 
 #include <benchmark/benchmark.h>
 #include <cstdlib>

@@ -5,6 +5,7 @@
 
 #include "fs/base/limits.h"
 #include "keyd/daemon/keyd.h"
+#include "keyd/lent_memory.h"
 
 namespace warifu {
 
@@ -96,35 +97,32 @@ void keyd::burn(const stream_name& stream, const held_window& window) {
 }
 
 /// Copies a window whose mark is durable. It belongs to the consumer once the copy is complete.
-awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, held_window window) {
+awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent) {
     const pad_range range = window.range;
     take(stream, window);
     const auto place = pool_->place_of(stream, range);
-    result<unique_fd> memory = fail(errc::not_found);
+    result<void> copied = fail(errc::not_found);
     if (place) {
         std::vector<handover_piece> pieces{handover_piece{*place, range.size}};
-        auto work = [pieces = std::move(pieces)] { return copy_to_memory(pieces); };
-        memory = co_await on_worker(copier_, std::move(work));
+        auto work = [pieces = std::move(pieces), lent = std::move(lent)] { return fill_memory(lent.get(), pieces); };
+        copied = co_await on_worker(copier_, std::move(work));
     } else {
-        memory = fail(place.error());
+        copied = fail(place.error());
     }
-    if (!memory) {
+    if (!copied) {
         ++count_.reads_failed;
-        spdlog::error("keyd {}: {}", options_.site, memory.error().message());
+        spdlog::error("keyd {}: {}", options_.site, copied.error().message());
     }
-    if (!memory || from->closed) {
+    if (!copied || from->closed) {
         burn(stream, window);
-        co_return failure(memory ? error(errc::cancelled) : memory.error());
+        co_return failure(copied ? error(errc::cancelled) : copied.error());
     }
     from->windows.emplace(window_place(std::move(stream), range.offset), window);
-    answer out;
-    out.body = keyd_protocol::window{range};
-    out.fd = std::move(*memory);
-    co_return out;
+    co_return keyd_protocol::window{range};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, greet) {
-    co_return answer{greeted{options_.site, pool_->strength()}, {}};
+    co_return greeted{options_.site, pool_->strength()};
 }
 
 namespace {
@@ -157,10 +155,11 @@ result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
     return range;
 }
 
-awaitable<keyd::answer> keyd::on(client_ptr from, claim_send m) {
+awaitable<keyd::answer> keyd::on(client_ptr from, claim_send m, unique_fd lent) {
     auto attempt = [this, from, m] { return claim(from, m); };
     if (m.size_want > pad_window_size_max || m.size_min > m.size_want || m.size_min == 0)
         co_return failure(error(errc::bad_argument, "the window's sizes make no sense"));
+    if (const auto usable = check_lent_memory(lent.get(), m.size_want); !usable) co_return failure(usable.error());
     const auto range = co_await with_key(from, m.stream, m.use, m.wait_ms, attempt);
     if (!range) co_return failure(range.error());
     if (from->closed) {  // nothing left keyd: the window was never used
@@ -168,10 +167,11 @@ awaitable<keyd::answer> keyd::on(client_ptr from, claim_send m) {
         co_return failure(back ? error(errc::cancelled) : back.error());
     }
     const held_window granted{*range, m.session};
-    co_return co_await hand_over(std::move(from), std::move(m.stream), granted);
+    co_return co_await hand_over(std::move(from), std::move(m.stream), granted, std::move(lent));
 }
 
-awaitable<keyd::answer> keyd::on(client_ptr from, claim_receive m) {
+awaitable<keyd::answer> keyd::on(client_ptr from, claim_receive m, unique_fd lent) {
+    if (const auto usable = check_lent_memory(lent.get(), m.range.size); !usable) co_return failure(usable.error());
     if (held_bytes_ + m.range.size > keyd_window_bytes_max && m.range.size <= pad_window_size_max)
         co_return failure(error(errc::busy, "too many windows are out"));
     const auto claimed = pool_->claim_receive(m.stream, m.session, m.range);
@@ -179,7 +179,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, claim_receive m) {
     if (!claimed) co_return failure(claimed.error());
     const held_window granted{m.range, m.session};
     flows_[m.stream].out.add(static_cast<double>(m.range.size), steady_clock::now());
-    co_return co_await hand_over(std::move(from), std::move(m.stream), granted);
+    co_return co_await hand_over(std::move(from), std::move(m.stream), granted, std::move(lent));
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, skip_to m) {
@@ -188,13 +188,13 @@ awaitable<keyd::answer> keyd::on(client_ptr, skip_to m) {
     if (m.stream.sender == options_.site) count_.skipped_bytes += before - pool_->available(m.stream);
     erase_wanted_.set();
     if (!skipped) co_return failure(skipped.error());
-    co_return answer{done{}, {}};
+    co_return done{};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, next_free m) {
     const auto free = pool_->next_free(m.stream, m.from);
     if (!free) co_return failure(free.error());
-    co_return answer{offset{*free}, {}};
+    co_return offset{*free};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, take_hello m) {
@@ -207,14 +207,14 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_hello m) {
     const auto slot = co_await with_key(std::move(from), queue, key_use::control, m.wait_ms, attempt);
     erase_wanted_.set();
     if (!slot) co_return failure(slot.error());
-    co_return answer{hello{slot->offset, slot->key}, {}};
+    co_return hello{slot->offset, slot->key};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, peek_hello m) {
     const auto slot = pool_->peek_hello_slot(m.stream, m.offset);
     ++count_.hello_looks;
     if (!slot) co_return failure(slot.error());
-    co_return answer{hello{slot->offset, slot->key}, {}};
+    co_return hello{slot->offset, slot->key};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, spend_hello m) {
@@ -222,7 +222,7 @@ awaitable<keyd::answer> keyd::on(client_ptr, spend_hello m) {
     if (spent) ++count_.hello_verified;
     erase_wanted_.set();
     if (!spent) co_return failure(spent.error());
-    co_return answer{done{}, {}};
+    co_return done{};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, release m) {
@@ -239,7 +239,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, release m) {
     flows_[m.stream].out.add(-static_cast<double>(m.window.end() - m.used_to), steady_clock::now());
     from->windows.erase(held);
     wake_waiters();
-    co_return answer{done{}, {}};
+    co_return done{};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, available m) {
@@ -247,10 +247,11 @@ awaitable<keyd::answer> keyd::on(client_ptr, available m) {
         co_return failure(error(errc::not_found, "there is no link to site " + m.peer));
     const stream_name out{options_.site, m.peer};
     const stream_name in{m.peer, options_.site};
-    co_return answer{stock{pool_->available(out), pool_->available(in), pool_->strength()}, {}};
+    co_return stock{pool_->available(out), pool_->available(in), pool_->strength()};
 }
 
-awaitable<keyd::answer> keyd::on(client_ptr from, take_random m) {
+awaitable<keyd::answer> keyd::on(client_ptr from, take_random m, unique_fd lent) {
+    if (const auto usable = check_lent_memory(lent.get(), m.size); !usable) co_return failure(usable.error());
     const stream_name own{options_.site, options_.site};
     auto attempt = [this, m]() -> result<std::vector<pad_range>> {
         if (waits_for_witnesses()) return witness_missing();
@@ -260,28 +261,25 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_random m) {
     if (!ranges) co_return failure(ranges.error());
     flows_[own].out.add(static_cast<double>(m.size), steady_clock::now());
     std::vector<handover_piece> pieces;
-    result<unique_fd> memory = fail(errc::not_found);
+    result<void> copied = fail(errc::not_found);
     for (const auto& range : *ranges) {
         const auto place = pool_->place_of(own, range);
         if (place) pieces.push_back(handover_piece{*place, range.size});
     }
     if (pieces.size() == ranges->size()) {
-        auto work = [pieces = std::move(pieces)] { return copy_to_memory(pieces); };
-        memory = co_await on_worker(copier_, std::move(work));
+        auto work = [pieces = std::move(pieces), lent = std::move(lent)] { return fill_memory(lent.get(), pieces); };
+        copied = co_await on_worker(copier_, std::move(work));
     }
     for (const auto& range : *ranges) {
         const auto closed = pool_->release(own, range, range.end());
         if (!closed) co_return failure(closed.error());
     }
     erase_wanted_.set();
-    if (!memory) {
+    if (!copied) {
         ++count_.reads_failed;
-        co_return failure(memory.error());
+        co_return failure(copied.error());
     }
-    answer out;
-    out.body = window{pad_range{ranges->front().offset, m.size}};
-    out.fd = std::move(*memory);
-    co_return out;
+    co_return window{pad_range{ranges->front().offset, m.size}};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, hold m) {
@@ -291,7 +289,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, hold m) {
     from->windows.emplace(found->first, found->second);
     unclaimed_.erase(found);
     ++count_.windows_reclaimed;
-    co_return answer{done{}, {}};
+    co_return done{};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, abandon m) {
@@ -302,14 +300,14 @@ awaitable<keyd::answer> keyd::on(client_ptr from, abandon m) {
     from->windows.erase(held);
     ++count_.windows_abandoned;
     wake_waiters();
-    co_return answer{done{}, {}};
+    co_return done{};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr from, weigh m) {
     if (m.weight == 0 || m.weight > claim_weight_max)
         co_return failure(error(errc::bad_argument, "a weight is a number from 1 to 1000"));
     from->weight = m.weight;
-    co_return answer{done{}, {}};
+    co_return done{};
 }
 
 /// What claims of data by `who` leave alone, beside the reserves.
@@ -358,11 +356,11 @@ awaitable<keyd::answer> keyd::on(client_ptr from, reserve m) {
     const std::uint64_t size = reserve_for(*from, m.stream, std::min(m.size, reservation_size_max));
     if (m.size == 0) from->reserved.erase(m.stream);
     wake_waiters();  // what this consumer gave up, others may claim
-    co_return answer{reserved{size}, {}};
+    co_return reserved{size};
 }
 
 awaitable<keyd::answer> keyd::on(client_ptr, status) {
-    co_return answer{text{describe().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}, {}};
+    co_return text{describe().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
 }
 
 }  // namespace warifu

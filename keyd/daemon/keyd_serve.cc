@@ -53,22 +53,28 @@ awaitable<void> keyd::serve(client_ptr from) {
         while (from->in_flight >= keyd_requests_in_flight_max && !from->closed) co_await sleep_for(pause);
         if (from->closed) co_return;
         ++from->in_flight;
-        asio::co_spawn(core_, answer_one(from, std::move(*message)),
+        asio::co_spawn(core_, answer_one(from, std::move(*message), std::move(arrived->fd)),
                        [self = shared_from_this()](std::exception_ptr thrown) {
                            if (thrown) std::rethrow_exception(thrown);
                        });
     }
 }
 
-awaitable<void> keyd::answer_one(client_ptr from, keyd_protocol::request message) {
+awaitable<void> keyd::answer_one(client_ptr from, keyd_protocol::request message, unique_fd lent) {
     const std::uint64_t id = message.id;
-    auto work = std::visit([&](auto& body) { return on(from, std::move(body)); }, message.body);
+    const auto begin = [&](auto& body) {
+        if constexpr (requires { on(from, std::move(body), std::move(lent)); })
+            return on(from, std::move(body), std::move(lent));
+        else
+            return on(from, std::move(body));
+    };
+    auto work = std::visit(begin, message.body);
     auto ready = co_await std::move(work);
     --from->in_flight;
     if (from->closed) co_return;
-    const keyd_protocol::reply out{id, std::move(ready.body)};
+    const keyd_protocol::reply out{id, std::move(ready)};
     auto packet = keyd_protocol::encode(out);
-    const auto sent = co_await from->socket.send(std::move(packet), ready.fd.get(), send_timeout);
+    const auto sent = co_await from->socket.send(std::move(packet), -1, send_timeout);
     if (!sent) drop(from);
 }
 

@@ -1,6 +1,7 @@
 #include "keyd/daemon/keyd.h"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <functional>
 #include <grp.h>
 #include <nlohmann/json.hpp>
@@ -121,6 +122,61 @@ TEST_F(keyd_test, serves_windows_hello_slots_and_stock) {
         co_await b->stop();
     });
     EXPECT_FALSE(std::filesystem::exists(socket("a")));
+}
+
+TEST_F(keyd_test, a_claim_without_memory_is_refused_and_spends_nothing) {
+    const auto a = start("a");
+    write_block(make_block(ab, 0, block_size), {incoming("a")});
+    write_block(make_block(stream_name{"a", "a"}, 0, block_size, block_kind::random), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const auto client = co_await client_of("a");
+        auto joined = co_await client->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+        EXPECT_TRUE(joined);
+        packet_socket raw(core.get_executor(), *connect_local(socket("a")));
+        const unique_fd no_memory(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        const std::vector<keyd_protocol::request> requests{
+            {1, keyd_protocol::claim_send{ab, session_id{}, 1000, 5000, key_use::bulk, 0}},
+            {2, keyd_protocol::claim_receive{ba, session_id{}, {4096, 5000}}},
+            {3, keyd_protocol::take_random{5000, 0}}};
+        for (const auto& request : requests) {
+            for (const int fd : {-1, no_memory.get()}) {
+                auto packet = keyd_protocol::encode(request);
+                const auto sent = co_await raw.send(std::move(packet), fd, std::chrono::milliseconds(1000));
+                EXPECT_TRUE(sent);
+                const auto arrived = co_await raw.receive();
+                const auto reply = keyd_protocol::decode_reply(arrived->bytes);
+                const auto* failed = std::get_if<keyd_protocol::failed>(&reply->body);
+                EXPECT_TRUE(failed != nullptr && failed->code == (fd < 0 ? errc::busy : errc::bad_argument));
+            }
+        }
+        const auto stock = co_await client->available("b");
+        EXPECT_EQ(stock->outbound, block_size - 4096 - 1000);
+        co_await a->stop();
+    });
+}
+
+TEST_F(keyd_test, memory_that_serves_again_holds_only_the_new_window) {
+    const auto a = start("a"), b = start("b");
+    write_block(make_block(ab, 0, block_size), {incoming("a"), incoming("b")});
+    run([&]() -> awaitable<void> {
+        const auto near = co_await client_of("a"), far = co_await client_of("b");
+        const std::byte* place = nullptr;
+        for (const std::uint64_t size : {200'000U, 150'000U, 70'000U}) {
+            auto sent = co_await near->claim_send(ab, session_id{}, size, size, key_use::bulk, soon());
+            auto received = co_await far->claim_receive(ab, session_id{}, (*sent)->range());
+            EXPECT_TRUE(sent && received && std::ranges::equal((*sent)->bytes(), (*received)->bytes()));
+            EXPECT_TRUE(place == nullptr || place == (*sent)->bytes().data()) << "other memory was used";
+            place = (*sent)->bytes().data();
+            const pad_range range = (*sent)->range();
+            sent->reset();
+            received->reset();
+            const auto given = co_await near->release(ab, range, range.end());
+            const auto taken = co_await far->release(ab, range, range.end());
+            EXPECT_TRUE(given && taken);
+        }
+        co_await a->stop();
+        co_await b->stop();
+    });
 }
 
 TEST_F(keyd_test, random_bytes_come_once) {
