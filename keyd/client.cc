@@ -33,13 +33,13 @@ std::unexpected<error> unexpected_reply() {
 /// A window in lent memory that keyd has filled: wiped and put back on the shelf when destroyed.
 class filled_window final : public pad_window {
   public:
-    filled_window(stream_name stream, pad_range range, std::unique_ptr<lent_memory> memory,
+    filled_window(stream_name stream, pad_range range, bytes_span bytes, std::unique_ptr<lent_memory> memory,
                   std::shared_ptr<memory_shelf> shelf, std::shared_ptr<std::atomic<bool>> gone)
         : pad_window(std::move(stream), range),
           memory_(std::move(memory)),
           shelf_(std::move(shelf)),
           gone_(std::move(gone)) {
-        bytes_ = memory_->filled(range.size);
+        bytes_ = bytes;
     }
     filled_window(const filled_window&) = delete;
     filled_window& operator=(const filled_window&) = delete;
@@ -88,8 +88,9 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         co_return result<void>{};
     }
 
-    /// A claim of at most `size` bytes, with memory for them. When there is no key keyd has not touched the memory;
-    /// after any other error it may still write there, and the memory serves no more.
+    /// A claim of at most `size` bytes, with memory for them. Where keyd says that it has none to give it has not
+    /// touched the memory; after any other error it may still write there, and the memory serves no more. (What key is
+    /// left in it is burnt.)
     struct filling {
         pad_range range;
         std::unique_ptr<lent_memory> memory;
@@ -98,18 +99,25 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
         const auto self = shared_from_this();
         CO_TRY(auto memory, shelf->take(size));
         const auto arrived = co_await call(std::move(body), wait_ms, memory->descriptor());
-        if (!arrived && arrived.error().code == errc::no_key) shelf->put_back(std::move(memory));
-        if (!arrived) co_return fail(arrived.error());
+        if (!arrived) {
+            const errc code = arrived.error().code;
+            if (code == errc::no_key || code == errc::conflict) shelf->put_back(std::move(memory));
+            co_return fail(arrived.error());
+        }
         const auto* window = std::get_if<kp::window>(arrived->get());
         if (window == nullptr || window->range.size > size) co_return unexpected_reply();
         co_return filling{window->range, std::move(memory)};
     }
 
     /// keyd has filled `memory` with a window.
-    std::unique_ptr<pad_window> open(stream_name stream, pad_range range, session_id session,
-                                     std::unique_ptr<lent_memory> memory) {
+    result<std::unique_ptr<pad_window>> open(stream_name stream, pad_range range, session_id session,
+                                             std::unique_ptr<lent_memory> memory) {
         auto gone = remember(stream, range, session);
-        return std::make_unique<filled_window>(std::move(stream), range, std::move(memory), shelf, std::move(gone));
+        const auto bytes = memory->filled(range.size);
+        *gone = !bytes;
+        if (!bytes) return fail(bytes.error());
+        return std::make_unique<filled_window>(std::move(stream), range, *bytes, std::move(memory), shelf,
+                                               std::move(gone));
     }
 
     void close() {
@@ -417,7 +425,7 @@ task<byte_vector> keyd_client::take_random(std::size_t size, deadline until) {
     const kp::request_body question{kp::take_random{size, wait_ms}};
     CO_TRY(auto filled, co_await connection_->claim_key(question, size, wait_ms));
     if (filled.range.size != size) co_return unexpected_reply();
-    const bytes_span bytes = filled.memory->filled(size);
+    CO_TRY(const bytes_span bytes, filled.memory->filled(size));
     byte_vector out(bytes.begin(), bytes.end());
     wipe(bytes);
     connection_->shelf->put_back(std::move(filled.memory));

@@ -10,36 +10,38 @@
 
 namespace warifu {
 
-/// A memory descriptor of fixed size (sealed against resizing), mapped here for reading and writing.
+/// A memory descriptor of fixed size (sealed against resizing); as much as has been filled is mapped here for reading
+/// and writing, so that no more counts as locked memory.
 class lent_memory {
   public:
-    /// `size` bytes, which take no memory before they are touched. no_space, io_error.
+    /// `size` bytes, which take no memory before they are filled. no_space, io_error.
     static result<std::unique_ptr<lent_memory>> make(std::size_t size);
     lent_memory(const lent_memory&) = delete;
     lent_memory& operator=(const lent_memory&) = delete;
     ~lent_memory();
 
     int descriptor() const { return memory_.get(); }
-    std::size_t size() const { return bytes_.size(); }
-    /// At most so many bytes take memory.
-    std::size_t touched() const { return touched_; }
+    std::size_t size() const { return size_; }
+    /// Bytes that take memory.
+    std::size_t taken() const { return mapped_.size(); }
     /// The first `size` bytes, after keyd has filled them. What an earlier, much larger filling took goes back to the
-    /// machine. REQUIRES: size <= size().
-    bytes_span filled(std::size_t size);
+    /// machine. Spans of earlier fillings are void. REQUIRES: size <= size(). no_space, io_error.
+    result<bytes_span> filled(std::size_t size);
 
   private:
-    lent_memory(unique_fd memory, bytes_span bytes) : memory_(std::move(memory)), bytes_(bytes) {}
+    lent_memory(unique_fd memory, std::size_t size) : memory_(std::move(memory)), size_(size) {}
+    result<void> map(std::size_t size);
 
     unique_fd memory_;
-    bytes_span bytes_;
-    std::size_t touched_ = 0;
+    std::size_t size_;
+    bytes_span mapped_;  // whole pages from the beginning
 };
 
 /// Lent memory that is not in use, up to a bound; beyond it what was used longest ago goes. Any thread.
 class memory_shelf {
   public:
-    /// At least `size` bytes, which need not be touched: those that took least memory of what has served for as much
-    /// before, else those that took most, else fresh ones. bad_argument (more than pad_window_size_max), no_space,
+    /// At least `size` bytes: of memory that has been filled with as much before the one that takes least, else the one
+    /// that takes most, else fresh memory. bad_argument (more than pad_window_size_max), no_space,
     /// io_error.
     result<std::unique_ptr<lent_memory>> take(std::size_t size);
     /// REQUIRES: keyd has answered, so that it writes no more, and the key in it is wiped.
@@ -48,7 +50,7 @@ class memory_shelf {
   private:
     std::mutex mutex_;
     std::vector<std::unique_ptr<lent_memory>> unused_;  // in the order in which they came back
-    std::size_t touched_ = 0;                           // of all of them
+    std::size_t taken_ = 0;                             // by all of them, bytes
 };
 
 /// For keyd: `fd` is a memory descriptor of at least `size` bytes, no larger than any window, which keyd may write and
