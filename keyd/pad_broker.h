@@ -42,6 +42,7 @@ class pad_window {
     const stream_name& stream() const { return stream_; }
     bytes_span bytes() { return bytes_; }
     /// No key is left in the first `size` bytes: they are wiped, or ciphertext is in their place.
+    /// REQUIRES: size <= bytes().size().
     void cleaned(std::size_t size) { clean_ = size; }
 
   protected:

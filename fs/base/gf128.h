@@ -24,7 +24,8 @@ struct gf128 {
 gf128 multiply(const gf128& a, const gf128& b);
 gf128 power(gf128 base, std::uint64_t exponent);
 
-/// How polynomials are evaluated: portable, with PCLMULQDQ, with VPCLMULQDQ on 512-bit registers. All give the same.
+/// How polynomials are evaluated: portable, with PCLMULQDQ, with VPCLMULQDQ on 256-bit and on 512-bit
+/// registers. All give the same.
 enum class gf128_kernel : std::uint8_t { portable, pclmul, vpclmul256, vpclmul };
 /// Those that this processor can run, slowest first; the portable one is always there.
 std::span<const gf128_kernel> available_gf128_kernels();
