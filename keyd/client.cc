@@ -105,7 +105,7 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
             co_return fail(arrived.error());
         }
         const auto* window = std::get_if<kp::window>(arrived->get());
-        if (window == nullptr || window->range.size > size) co_return unexpected_reply();
+        if (window == nullptr || window->range.size == 0 || window->range.size > size) co_return unexpected_reply();
         co_return filling{window->range, std::move(memory)};
     }
 
