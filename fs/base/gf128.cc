@@ -111,8 +111,8 @@ __attribute__((target("pclmul,sse4.1"))) gf128 evaluate_pclmul(const powers_arra
     return from_vector(value);
 }
 
-// The two wider kernels are written out: a template over them cannot carry their targets, so that nothing is inlined into
-// it, which costs 40 % (measured).
+// The two wider kernels are written out: a template over them cannot carry their targets, so that nothing is inlined
+// into it, which costs 40 % (measured).
 
 /// The same with two symbols a register, for processors without AVX-512. REQUIRES: `vectors` <= power_count / 2.
 __attribute__((target("avx2,vpclmulqdq,pclmul,sse4.1"))) inline __m128i step_vpclmul256(const powers_array& powers,
