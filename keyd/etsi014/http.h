@@ -32,6 +32,10 @@ struct wiping_allocator {
 };
 using wiping_flat_buffer = beast::basic_flat_buffer<wiping_allocator<char>>;
 
+/// What is reserved in an input buffer: Beast reads as much as fits without growing it, and no less than 512 bytes; a
+/// buffer that nobody reserved stays at that, a TLS record brings up to 16 KiB.
+constexpr std::size_t input_reserve = 32U << 10U;
+
 /// A body held in a `buffer`. Received: `size` counts what has come; the buffer is as large as Content-Length says, or
 /// grows (its old memory is wiped). The parser's body_limit bounds it.
 struct wiped_body {
@@ -49,7 +53,7 @@ struct wiped_body {
         void init(const boost::optional<std::uint64_t>& length, beast::error_code& ec) {
             ec = {};
             // A claimed length is believed up to here; beyond, the bytes must come first.
-            constexpr std::uint64_t believed = 2U << 20U;
+            constexpr std::uint64_t believed = 8U << 20U;
             if (length) body_.bytes = buffer(static_cast<std::size_t>(std::min(*length, believed)));
         }
         template <class Buffers>

@@ -64,6 +64,7 @@ class beast_connection final : public https_connection {
         lowest.socket().set_option(tcp::no_delay(true), ec);
         std::tie(ec) = co_await stream_.async_handshake(ssl::stream_base::client, use_values);
         if (ec) co_return fail(tls_failure(url_.text(), ec, stream_.native_handle()));
+        input_.reserve(input_reserve);
         usable_ = true;
         co_return result<void>{};
     }

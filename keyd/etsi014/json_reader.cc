@@ -1,6 +1,8 @@
 #include "keyd/etsi014/json_reader.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -68,15 +70,13 @@ char simple_escape(char c) {
 
 /// The end of the run of plain characters from `at`: a quote, a backslash, a control character or the end.
 std::size_t plain_run(std::string_view text, std::size_t at) {
-    constexpr std::uint64_t ones = 0x0101010101010101U;
-    constexpr std::uint64_t tops = 0x8080808080808080U;
-    const auto zero_byte = [](std::uint64_t v) { return (v - ones) & ~v & tops; };
-    while (at + 8 <= text.size()) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, text.data() + at, 8);
-        const std::uint64_t control = (word - ones * 0x20U) & ~word & tops;
-        if ((zero_byte(word ^ (ones * '"')) | zero_byte(word ^ (ones * '\\')) | control) != 0) break;
-        at += 8;
+    using u8x16 = std::uint8_t __attribute__((ext_vector_type(16)));
+    while (at + 16 <= text.size()) {
+        u8x16 c;
+        std::memcpy(&c, text.data() + at, 16);
+        const auto ends = std::bit_cast<std::array<std::uint64_t, 2>>((c == '"') | (c == '\\') | (c < 0x20));
+        if ((ends[0] | ends[1]) != 0) break;
+        at += 16;
     }
     while (at < text.size() && text[at] != '"' && text[at] != '\\' && static_cast<unsigned char>(text[at]) >= 0x20)
         ++at;

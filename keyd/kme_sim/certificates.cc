@@ -24,6 +24,8 @@ namespace {
 
 namespace path_fs = std::filesystem;
 
+constexpr long backdated_s = 2L * 24 * 3600;  // valid also for a clock that is as late as this
+
 template <auto Free>
 struct freed_by {
     template <typename T>
@@ -116,7 +118,7 @@ result<signed_identity> make_identity(const std::string& name, role what, const 
     const signed_identity& by = issuer == nullptr ? out : *issuer;
     X509* x = out.own.get();
     const bool good = out.key && x != nullptr && X509_set_version(x, 2) == 1 && set_serial(x) &&
-                      X509_gmtime_adj(X509_getm_notBefore(x), -3600) != nullptr &&
+                      X509_gmtime_adj(X509_getm_notBefore(x), -backdated_s) != nullptr &&
                       X509_time_adj_ex(X509_getm_notAfter(x), static_cast<int>(days), 0, nullptr) != nullptr &&
                       X509_set_pubkey(x, out.key.get()) == 1 && set_subject(x, name) &&
                       X509_set_issuer_name(x, X509_get_subject_name(by.own.get())) == 1 &&

@@ -139,6 +139,7 @@ class server_impl final : public kme_server {
     /// Requests and answers until either side has enough.
     static awaitable<void> converse(std::shared_ptr<state> s, tls_stream& stream, std::string sae) {
         beast::flat_buffer input(etsi014::header_size_limit + (64U << 10U));
+        input.reserve(etsi014::input_reserve);
         auto& lowest = beast::get_lowest_layer(stream);
         while (s->acceptor.is_open()) {
             http::request_parser<http::string_body> parser;
