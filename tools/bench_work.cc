@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -214,6 +215,40 @@ result<double> bench_tar_read(const path_fs::path& tree) {
 
 result<double> bench_remove(const path_fs::path& tree) {
     return bench_command({"rm", "-rf", tree.string()});
+}
+
+result<disk_seconds> bench_disk(const path_fs::path& directory, std::uint64_t size) {
+    constexpr unsigned depth = 16;
+    const path_fs::path path = directory / "direct";
+    TRY(const auto disk, file::open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT));
+    if (::fallocate(disk.fd(), 0, 0, static_cast<off_t>(size)) != 0) return disk.failure("allocate");
+    std::vector<buffer> steps;
+    for (unsigned i = 0; i < depth; ++i) steps.push_back(noise(step_size));
+    // One pass over the file by `depth` threads, each of which takes the next step that nobody has.
+    const auto pass = [&](auto transfer) -> result<double> {
+        std::atomic<std::uint64_t> next = 0;
+        std::atomic<int> failed = 0;
+        const stop_watch watch;
+        {
+            std::vector<std::jthread> threads;
+            for (auto& bytes : steps)
+                threads.emplace_back([&] {
+                    for (std::uint64_t at = next.fetch_add(step_size); at + step_size <= size && !failed;
+                         at = next.fetch_add(step_size))
+                        if (transfer(bytes, static_cast<off_t>(at)) != static_cast<ssize_t>(step_size)) failed = errno;
+                });
+        }
+        if (failed) errno = failed;
+        if (failed || ::fdatasync(disk.fd()) != 0) return disk.failure("O_DIRECT");
+        return watch.seconds();
+    };
+    disk_seconds out;
+    TRY(out.write,
+        pass([&](const buffer& bytes, off_t at) { return ::pwrite(disk.fd(), bytes.data(), step_size, at); }));
+    TRY(out.read, pass([&](buffer& bytes, off_t at) { return ::pread(disk.fd(), bytes.data(), step_size, at); }));
+    std::error_code ec;
+    path_fs::remove(path, ec);
+    return out;
 }
 
 result<double> bench_loopback(std::uint64_t size) {

@@ -39,6 +39,13 @@ result<double> bench_tar_read(const std::filesystem::path& tree);
 /// rm -rf. Seconds.
 result<double> bench_remove(const std::filesystem::path& tree);
 
+/// What the sites' stores ask of the disk: `size` bytes, O_DIRECT, 1 MiB at a time, 16 of them under way.
+struct disk_seconds {
+    double write = 0;  // of allocated blocks, with an fdatasync at the end
+    double read = 0;
+};
+result<disk_seconds> bench_disk(const std::filesystem::path& directory, std::uint64_t size);
+
 /// Sends `size` bytes over one TCP connection on loopback, 1 MiB at a time. Seconds.
 result<double> bench_loopback(std::uint64_t size);
 
