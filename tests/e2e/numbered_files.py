@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """numbered_files.py write MNT LIST: makes MNT/numbered/NNNNNN one after the other, each with its own content, fsyncs
 the file (and, for every third, its directory by a rename), and notes the number in LIST only then; at most
-NUMBERED_MAX of them. Ends at the first error.
+NUMBERED_MAX of them. Ends at the first error, and prints it.
 numbered_files.py check|check-last MNT LIST: every file (the last 20) that LIST names is there with its content."""
 import hashlib
 import os
@@ -50,7 +50,8 @@ def write(mount, path):
                     fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
                     os.fsync(fd)
                     os.close(fd)
-            except OSError:
+            except OSError as e:
+                print(f"the writer of numbered files ends: {e.strerror}")
                 return 0
             log.write(f"{number}\n")
             log.flush()

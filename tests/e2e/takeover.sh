@@ -3,8 +3,9 @@
 # over at its site, the first is resumed. Nothing that was fsynced is lost, nothing of the old writer is accepted any
 # more, its mount says EROFS and does not hang. Then the writer is killed, and the other machine mounts without any
 # option once it was not heard of for ten seconds. takeover.sh [ROUNDS]
-. "$(dirname "$0")/../lib.sh"
 ROUNDS=${1:-${ROUNDS:-3}}
+[ "$ROUNDS" -gt 20 ] && STORE_SIZE=8G
+. "$(dirname "$0")/../lib.sh"
 up
 "$WARIFU" umount "$DIR" || fail umount
 id=$(jq -r .volume "$DIR/run/volume.json")
