@@ -167,6 +167,8 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     stream_level level(const stream_name& stream) const override;
     ledger_mark mark() const override { return {pool_->log().header().id, run_, pool_->log().durable()}; }
     void witnessed(const std::string& peer, std::uint64_t before) override;
+    std::vector<pad_range> gone(const stream_name& stream, std::uint64_t peer_end) const override;
+    void give_up(const stream_name& stream, const std::vector<pad_range>& ranges) override;
     bool waits_for_witnesses() const { return opened_at_ > 1 && steady_clock::now() < witnesses_until_; }
     awaitable<void> end_waiting_for_witnesses();
     std::string witness_text() const;

@@ -140,6 +140,19 @@ void keyd::witnessed(const std::string& peer, std::uint64_t before) {
     wake_waiters();
 }
 
+std::vector<pad_range> keyd::gone(const stream_name& stream, std::uint64_t peer_end) const {
+    return pool_->gone(stream, was_old_copy_ ? peer_end : 0, link_gone_ranges_max);
+}
+
+void keyd::give_up(const stream_name& stream, const std::vector<pad_range>& ranges) {
+    const auto lost = pool_->give_up(stream, ranges);
+    if (!lost) return spdlog::error("keyd {}: {}", options_.site, lost.error().message());
+    if (*lost != 0)
+        spdlog::info("keyd {}: {} bytes of key from {} to {} are given up: the other end has spent or lost them",
+                     options_.site, *lost, stream.sender, stream.receiver);
+    erase_wanted_.set();
+}
+
 awaitable<void> keyd::end_waiting_for_witnesses() {
     co_await stop_wanted_.wait(witnesses_until_);
     wake_waiters();

@@ -25,6 +25,7 @@ enum class type : std::uint8_t {
     next_slot = 0x17,
     slot_taken = 0x18,
     state = 0x19,
+    gone = 0x1a,
 };
 
 writer begin(type t) {
@@ -244,6 +245,37 @@ result<message> read_state(reader& in) {
     return m;
 }
 
+void put_ranges(writer& out, const std::vector<pad_range>& ranges) {
+    out.put_be(static_cast<std::uint32_t>(ranges.size()));
+    for (const auto& range : ranges) out.put_be(range.offset).put_be(range.size);
+}
+result<std::vector<pad_range>> take_ranges(reader& in) {
+    TRY(const auto count, in.take_count(16, link_gone_ranges_max));
+    std::vector<pad_range> ranges;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        pad_range range;
+        TRY(range.offset, in.take_be<std::uint64_t>());
+        TRY(range.size, in.take_be<std::uint64_t>());
+        if (range.size == 0 || range.end() < range.offset || (!ranges.empty() && range.offset <= ranges.back().end()))
+            return fail(errc::bad_format, "ranges of pad are out of order");
+        ranges.push_back(range);
+    }
+    return ranges;
+}
+
+byte_vector write(const gone& m) {
+    auto out = begin(type::gone);
+    put_ranges(out, m.outbound);
+    put_ranges(out, m.inbound);
+    return out.take();
+}
+result<message> read_gone(reader& in) {
+    gone m;
+    TRY(m.outbound, take_ranges(in));
+    TRY(m.inbound, take_ranges(in));
+    return m;
+}
+
 result<message> read_body(type t, reader& in) {
     switch (t) {
         case type::offer:
@@ -258,6 +290,8 @@ result<message> read_body(type t, reader& in) {
             return read_refused(in);
         case type::state:
             return read_state(in);
+        case type::gone:
+            return read_gone(in);
         case type::abandon: {
             TRY(const auto round, in.take_be<std::uint32_t>());
             return abandon{round};

@@ -13,10 +13,11 @@
 #include "fs/otp/mac.h"
 #include "keyd/key_delivery.h"
 #include "keyd/link/witness.h"
+#include "keyd/pad_broker.h"
 
 namespace warifu {
 
-inline constexpr std::uint16_t link_version = 1;
+inline constexpr std::uint16_t link_version = 2;
 
 // Control pad
 inline constexpr std::size_t control_slot_size = 1024;  // the halves of both directions
@@ -51,6 +52,7 @@ inline constexpr std::size_t link_batches_per_round_max = 8192;
 inline constexpr std::uint64_t link_batch_size_max = 4U << 20U;  // keys of one offer that this end makes
 inline constexpr std::size_t link_strangers_max = 16;  // connections that have not authenticated themselves
 inline constexpr unsigned link_offer_burst = 8;        // fresh hello slots for strangers in a row, then one at a time
+inline constexpr std::size_t link_gone_ranges_max = 8192;  // that one message names, per direction
 inline constexpr std::size_t link_records_max = 4096;  // blocks whose paths are remembered, per link
 
 // Times, milliseconds
@@ -64,6 +66,9 @@ inline constexpr std::uint32_t link_state_stretch_last = 60;     // ... or nearl
 // Then the connection is dead. Three times the longest interval: a peer that is gone is TCP's business, which asks
 // every few seconds (fs/channel/stream.cc) and takes no control pad for it.
 inline constexpr std::uint32_t link_silence_max_ms = 3 * link_state_stretch_last * link_state_interval_ms;
+inline constexpr std::uint32_t link_gone_interval_ms = 60'000;  // between two tellings of what is gone
+// Before what the sender calls gone is given up: what its consumers proposed just before has been claimed by then.
+inline constexpr std::uint32_t link_gone_settle_ms = 30'000;
 inline constexpr std::uint32_t link_answer_timeout_ms = 30'000;  // for an offer's or a block's answer
 inline constexpr std::uint32_t link_kme_timeout_ms = 20'000;     // one call of the key delivery service
 inline constexpr std::uint32_t link_backoff_min_ms = 200;
@@ -200,7 +205,13 @@ struct state {  // either way
     bool operator==(const state&) const = default;
 };
 
-using message = std::variant<offer, have, block, stored, refused, abandon, next_slot, slot_taken, state>;
+struct gone {  // either way: what this end will never use any more, ascending, of which the other may have some left
+    std::vector<pad_range> outbound;  // of this end's outbound stream
+    std::vector<pad_range> inbound;
+    bool operator==(const gone&) const = default;
+};
+
+using message = std::variant<offer, have, block, stored, refused, abandon, next_slot, slot_taken, state, gone>;
 
 // Greetings, without their length prefix. bad_format, bad_version, too_large.
 byte_vector encode(const call& m);

@@ -49,7 +49,8 @@ std::vector<message> samples() {
             abandon{7},
             next_slot{made.work_first},
             slot_taken{made.work_first},
-            now};
+            now,
+            gone{{{0, 0x8000}, {0x10000, 0x1000}}, {{0x20000, 0x4000}}}};
 }
 
 call sample_call() {
@@ -98,14 +99,23 @@ TEST(link_messages, are_the_bytes_of_the_format_page) {
         "178000000000000040",
         "188000000000000040",
         "19000000000020000000000000000080000000000000100000"
-        "88888888888888888888888888888888" "0000000000000066" "0000000000000500"
-        "99999999999999999999999999999999" "0000000000000077" "0000000000000400"};
+        "88888888888888888888888888888888"
+        "0000000000000066"
+        "0000000000000500"
+        "99999999999999999999999999999999"
+        "0000000000000077"
+        "0000000000000400",
+        "1a00000002"
+        "00000000000000000000000000008000"
+        "00000000000100000000000000001000"
+        "00000001"
+        "00000000000200000000000000004000"};
     for (std::size_t i = 0; i < samples().size(); ++i) EXPECT_EQ(to_hex(encode(samples()[i])), expected[i]);
     EXPECT_EQ(to_hex(encode(sample_call())),
-              "574152494c494e4b0001013333333333333333333333333333333344444444444444444444444444444444000000016100000001"
+              "574152494c494e4b0002013333333333333333333333333333333344444444444444444444444444444444000000016100000001"
               "620000000100000000000000000000000000000080");
     EXPECT_EQ(to_hex(encode(sample_facts())),
-              "574152494c494e4b0001040000000200000000000000010000000000000080800000000000000080000000000000400000000000"
+              "574152494c494e4b0002040000000200000000000000010000000000000080800000000000000080000000000000400000000000"
               "0000804000000000000000800000000000"
               "0040c00000000000000000000000001000000000000000000000");
     byte_vector half(32, std::byte{0x5a});
@@ -127,7 +137,7 @@ TEST(link_messages, greetings_survive_a_round_trip) {
     for (std::size_t size = 0; size < first.size(); ++size) EXPECT_FALSE(decode_call(bytes_view(first).first(size)));
     for (std::size_t size = 0; size < told.size(); ++size) EXPECT_FALSE(decode_facts(bytes_view(told).first(size)));
     auto version = first;
-    version[9] = std::byte{2};
+    version[9] = std::byte{link_version + 1};
     EXPECT_EQ(decode_call(version).error().code, errc::bad_version);
 }
 

@@ -96,7 +96,8 @@ awaitable<void> link_service::call_loop() {
                                       steady_clock::now() - begun > std::chrono::milliseconds(link_session_good_ms));
         if (good) backoff_ms_ = options_.backoff_min_ms;
         if (!stopping_) co_await pause(backoff_ms_);
-        const std::uint32_t most = session ? link_session_backoff_max_ms : link_backoff_max_ms;
+        const bool few = store_.state().hello_count() < control_hello_slots_target / 2;
+        const std::uint32_t most = session && few ? link_session_backoff_max_ms : link_backoff_max_ms;
         if (!good) backoff_ms_ = std::min(backoff_ms_ * 2, std::max(most, options_.backoff_min_ms));
     }
 }
@@ -152,6 +153,7 @@ awaitable<void> link_service::serve(session_ptr session) {
     session_ = session;
     ++count_.sessions;
     last_error_.clear();
+    told_gone_.reset();
     peer_state_ = {};
     peer_state_.inbound_end = session->peer_facts().inbound_end;
     next_offset_ = std::max({ends().outbound, session->peer_facts().inbound_end, next_offset_});
@@ -218,6 +220,9 @@ awaitable<void> link_service::tell_state(session_ptr session) {
             last = mine;
             told = now;
         }
+        settle_gone();
+        const auto sent = co_await tell_gone(session);
+        if (!sent) co_return report(sent.error());
         for (int i = 0; i < 10 && session->is_open() && !stopping_ && !tell_now_; ++i)
             co_await pause(options_.pause_ms);
     }
@@ -240,6 +245,10 @@ result<void> link_service::dispatch(const session_ptr& session, link_session::re
         on_state(*m);
         return {};
     }
+    if (auto* m = std::get_if<gone>(&in.message)) {
+        on_gone(std::move(*m));
+        return {};
+    }
     return fail(errc::bad_format, "a message out of place");
 }
 
@@ -252,6 +261,39 @@ void link_service::on_state(const state& m) {
     tell_now_ = tell_now_ || new_run;
     const auto own = host_.mark();
     if (m.witnessed == own.id && m.witnessed_run == own.run) host_.witnessed(options_.peer, m.witnessed_before);
+}
+
+/// The sender's end chooses, so what the receiver's lacks or has spent is of no use to it from now on. The receiver
+/// waits a while: a window that the sender has used up already may be on its way to be claimed here.
+void link_service::on_gone(gone m) {
+    if (!m.inbound.empty()) host_.give_up(outbound(), m.inbound);
+    settle_gone();
+    if (!inbound_gone_.empty() || m.outbound.empty()) return;
+    inbound_gone_ = std::move(m.outbound);
+    inbound_gone_at_ = steady_clock::now();
+}
+
+void link_service::settle_gone() {
+    if (inbound_gone_.empty()) return;
+    if (steady_clock::now() - inbound_gone_at_ < std::chrono::milliseconds(options_.gone_settle_ms)) return;
+    host_.give_up(inbound(), std::exchange(inbound_gone_, {}));
+}
+
+/// Once the peer has told what it remembers of this end's ledger, which may turn out to be an older copy.
+task<> link_service::tell_gone(const session_ptr& session) {
+    const auto own = host_.mark();
+    if (peer_state_.witnessed != own.id || peer_state_.witnessed_run != own.run) co_return result<void>{};
+    const auto now = steady_clock::now();
+    const bool often = state_interval_ms() == options_.state_interval_ms;
+    const bool due =
+        !told_gone_ || (often && now - *told_gone_ >= std::chrono::milliseconds(options_.gone_interval_ms));
+    if (!due) co_return result<void>{};
+    told_gone_ = now;
+    gone mine;
+    mine.outbound = host_.gone(outbound(), session->peer_facts().inbound_end);
+    mine.inbound = host_.gone(inbound(), session->peer_facts().outbound_end);
+    if (mine.outbound.empty() && mine.inbound.empty()) co_return result<void>{};
+    co_return co_await session->send(std::move(mine), deadline_in_ms(options_.answer_timeout_ms));
 }
 
 link_service::assembled link_service::assemble(std::map<std::uint32_t, std::vector<delivered_key>>& batches,

@@ -28,6 +28,17 @@ class link_host {
     virtual ledger_mark mark() const { return {}; }
     /// What the peer remembers of this ledger's earlier runs: how far they had come, 0 if it knows none.
     virtual void witnessed(const std::string& peer, std::uint64_t before) { (void)peer, (void)before; }
+    /// What of a stream this site will never use any more. `peer_end`: where the peer's end of the stream was when the
+    /// session began; a site that was restored from an older copy has lost all that it lacks below that.
+    virtual std::vector<pad_range> gone(const stream_name& stream, std::uint64_t peer_end) const {
+        (void)stream, (void)peer_end;
+        return {};
+    }
+    /// The peer will never use these any more: what is left of them here is dead weight, or key that somebody might
+    /// still steal.
+    virtual void give_up(const stream_name& stream, const std::vector<pad_range>& ranges) {
+        (void)stream, (void)ranges;
+    }
 };
 
 struct link_options {
@@ -45,6 +56,8 @@ struct link_options {
     std::uint32_t backoff_min_ms = link_backoff_min_ms;
     std::uint32_t offer_interval_ms = link_offer_interval_ms;
     std::uint32_t state_interval_ms = link_state_interval_ms;
+    std::uint32_t gone_interval_ms = link_gone_interval_ms;
+    std::uint32_t gone_settle_ms = link_gone_settle_ms;
     std::uint32_t pause_ms = 100;  // between looks at the stock, and after a service that ran short
 };
 
@@ -139,6 +152,9 @@ class link_service : public std::enable_shared_from_this<link_service> {
     awaitable<void> serve(session_ptr session);
     awaitable<void> tell_state(session_ptr session);
     void on_state(const link_protocol::state& m);
+    void on_gone(link_protocol::gone m);
+    void settle_gone();
+    task<> tell_gone(const session_ptr& session);
     result<void> dispatch(const session_ptr& session, link_session::received in);
     awaitable<void> pause(std::uint32_t ms);
     awaitable<bool> end_session();
@@ -183,6 +199,9 @@ class link_service : public std::enable_shared_from_this<link_service> {
     session_ptr session_;
     link_protocol::state peer_state_;
     link_witness witness_;
+    std::optional<deadline> told_gone_;    // in this session
+    std::vector<pad_range> inbound_gone_;  // what the peer called gone ...
+    deadline inbound_gone_at_{};           // ... at this time
     bool tell_now_ = false;  // the peer waits to hear what is remembered of it
     std::map<std::uint32_t, round_ptr> master_rounds_;
     std::map<std::uint32_t, peer_round> peer_rounds_;

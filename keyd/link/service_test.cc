@@ -44,6 +44,22 @@ TEST_F(link_test, the_control_pad_is_fed_by_the_links_own_key) {
     check();
 }
 
+TEST_F(link_test, each_end_tells_what_it_will_never_use) {
+    const stream_name ab{"a", "b"}, ba{"b", "a"};
+    const std::vector<pad_range> sent{{0, 4096}, {8192, 100}}, lost{{1U << 20U, 5000}};
+    a.pool.gone_here[ab] = sent;  // at the sender
+    a.pool.gone_here[ba] = lost;  // at the receiver
+    b.options.gone_settle_ms = 400;
+    start();
+    ASSERT_TRUE(run_until([&] { return b.pool.given_up.contains(ba); }));
+    EXPECT_EQ(b.pool.given_up[ba], lost) << "the sender gives it up at once";
+    EXPECT_FALSE(b.pool.given_up.contains(ab)) << "the receiver waits for windows that are on their way";
+    ASSERT_TRUE(run_until([&] { return b.pool.given_up.contains(ab); }));
+    EXPECT_EQ(b.pool.given_up[ab], sent);
+    EXPECT_TRUE(a.pool.given_up.empty());
+    check();
+}
+
 struct fault_case {
     const char* name;
     std::function<void(link_world&)> arrange;

@@ -102,7 +102,15 @@ class fake_pool final : public link_host {
     std::function<bool()> dies;  // at a durable step: the process is gone
     std::uint64_t base = 0;      // as if other blocks had ended there
     std::uint64_t used = 0;
+    std::map<stream_name, std::vector<pad_range>> gone_here, given_up;
 
+    std::vector<pad_range> gone(const stream_name& stream, std::uint64_t /*peer_end*/) const override {
+        const auto found = gone_here.find(stream);
+        return found == gone_here.end() ? std::vector<pad_range>{} : found->second;
+    }
+    void give_up(const stream_name& stream, const std::vector<pad_range>& ranges) override {
+        given_up[stream] = ranges;
+    }
     task<> join(block_header header, slice bytes) override {
         co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
         if (refuse) co_return fail(*refuse, "join");

@@ -116,6 +116,12 @@ class pool {
     /// slots included. (What comes in, the senders choose.) Returns the unspent bytes that are lost so. The ledger
     /// goes on behind `sequence`.
     result<std::uint64_t> renounce(std::uint64_t sequence);
+    /// Ranges that will never be used any more: all that blocks ever covered, and what lies below `whole_below`,
+    /// without what is unspent or out. Ascending, not touching, `most` at most, the lowest.
+    std::vector<pad_range> gone(const stream_name& stream, std::uint64_t whole_below, std::size_t most) const;
+    /// The stream's other end will never use these: burns what is unspent of them, hello regions where all of one is
+    /// named. Returns the data bytes that are lost so. Durable with the next flush: forgotten, it is told again.
+    result<std::uint64_t> give_up(const stream_name& stream, const std::vector<pad_range>& ranges);
     /// The ledger goes on behind `sequence`, and nothing else changes: another peer remembers even more of it.
     result<void> go_beyond(std::uint64_t sequence);
 

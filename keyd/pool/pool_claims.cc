@@ -149,6 +149,57 @@ result<std::uint64_t> pool::renounce(std::uint64_t sequence) {
     return lost;
 }
 
+std::vector<pad_range> pool::gone(const stream_name& name, std::uint64_t whole_below, std::size_t most) const {
+    interval_set all(~std::size_t{0});
+    all.add(0, whole_below);
+    if (const auto index = state_.find(name); index != state_.streams().size()) {
+        const auto& stream = state_.streams()[index];
+        for (const auto& piece : stream.ever.intervals()) all.add(piece.begin, piece.end);
+        for (const auto& [start, block] : stream.blocks) {
+            for (const auto& gap : gaps_of(block)) all.subtract(gap.begin, gap.end);
+            if (block.hello_slots_free() != 0) all.subtract(start, block.data_begin());
+        }
+        for (const auto& [start, window] : stream.open) all.subtract(start, window.range.end());
+    }
+    std::vector<pad_range> out;
+    for (const auto& piece : all.intervals()) {
+        if (out.size() == most) break;
+        out.push_back(pad_range{piece.begin, piece.size()});
+    }
+    return out;
+}
+
+result<std::uint64_t> pool::give_up(const stream_name& name, const std::vector<pad_range>& ranges) {
+    const auto found = state_.find(name);
+    if (found == state_.streams().size()) return 0;
+    const auto index = static_cast<std::uint16_t>(found);
+    const auto& stream = state_.streams()[index];
+    interval_set all(~std::size_t{0});
+    for (const auto& range : ranges) all.add(range.offset, range.end());
+    const std::uint64_t before = stream.free_bytes;
+    for (const auto& [start, block] : stream.blocks) {
+        if (!all.intersects(start, block.end())) continue;
+        bool changed = false;
+        for (const auto& gap : gaps_of(block)) {
+            for (std::uint64_t at = gap.begin; at < gap.end;) {
+                const auto kept = all.first_gap(at, gap.end);
+                const std::uint64_t until = kept ? kept->begin : gap.end;
+                if (until > at) {
+                    TRY_VOID(record(range_burnt{index, {at, until - at}}));
+                    changed = true;
+                }
+                at = kept ? kept->end : gap.end;
+            }
+        }
+        if (block.hello_slots_free() != 0 && all.contains(start, block.data_begin())) {
+            TRY_VOID(record(hello_spent{index, {start, block.header.hello_size}}));
+            changed = true;
+        }
+        if (changed) touch(index, start);
+    }
+    return before - stream.free_bytes;
+}
+
 result<void> pool::go_beyond(std::uint64_t sequence) {
     TRY_VOID(log_.replace_beyond(sequence, state_.snapshot()));
     compacted_size_ = log_.size();

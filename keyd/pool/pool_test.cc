@@ -373,6 +373,44 @@ TEST(pool, an_older_copy_gives_up_what_it_would_choose_from) {
     EXPECT_TRUE(send(*ends.a, 1000, 1000)) << "key that comes later is good";
 }
 
+TEST(pool, what_one_end_will_never_use_is_given_up_by_the_other) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    ends.deliver(ab, block_size, block_size);
+    const auto all = ends.b->available(ab);
+    const auto burnt = *send(*ends.a, 5000, 5000);
+    ASSERT_TRUE(ends.a->burn(ab, burnt));
+    const auto out = *send(*ends.a, 7000, 7000);
+    const auto gone = ends.a->gone(ab, 0, 100);
+    EXPECT_EQ(gone, std::vector<pad_range>{burnt}) << "what is out may still be used";
+    EXPECT_EQ(ends.b->give_up(ab, gone).value(), burnt.size);
+    EXPECT_EQ(ends.b->give_up(ab, gone).value(), 0U);
+    EXPECT_EQ(ends.b->available(ab), all - burnt.size);
+    EXPECT_TRUE(ends.b->claim_receive(ab, {}, out));
+    ASSERT_TRUE(ends.a->release(ab, out, out.offset + 1000));
+    EXPECT_EQ(ends.a->gone(ab, 0, 100), (std::vector<pad_range>{{burnt.offset, burnt.size + 1000}}));
+    EXPECT_EQ(ends.b->gone(ab, 0, 100), std::vector<pad_range>{burnt}) << "its window is out there";
+    EXPECT_EQ(ends.a->give_up(ab, ends.b->gone(ab, 0, 100)).value(), 0U);
+}
+
+TEST(pool, an_end_that_was_restored_has_lost_what_it_lacks) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    ends.deliver(ab, block_size, block_size);
+    const temporary_directory elsewhere;
+    const auto copy = open_pool(elsewhere / "b", "b");  // older than the first block
+    const auto gone = copy->gone(ab, 2 * block_size, 100);
+    EXPECT_EQ(gone, (std::vector<pad_range>{{0, 2 * block_size}}));
+    const auto had = ends.a->available(ab);
+    EXPECT_EQ(ends.a->give_up(ab, gone).value(), had);
+    EXPECT_EQ(ends.a->available(ab), 0U);
+    EXPECT_EQ(ends.a->take_hello_slot(ab).error().code, errc::no_key) << "no greeting may draw a slot that b lacks";
+    ends.deliver(ab, 2 * block_size, block_size);
+    EXPECT_TRUE(ends.a->take_hello_slot(ab));
+    ends.reopen_a();
+    EXPECT_LT(ends.a->available(ab), block_size);
+}
+
 TEST(pool, the_ledger_stays_small) {
     two_ends ends;
     ends.deliver(ab, 0, block_size);

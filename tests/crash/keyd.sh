@@ -20,8 +20,11 @@ preload=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1
 # Key on a disk of its own that can be filled.
 mount -t tmpfs -o size=1G warifu-crash "$PADS" || fail 'a tmpfs for the pads'
 cleanup_more() { umount -l "$PADS"; }
-# The clock of every process of the deployment; timers keep their own.
-echo '+0' >"$WORK/clock"
+# The clock of every process of the deployment; timers keep their own. It jumps back and forth, always ahead of the real
+# one: libfaketime takes a timer that is to end at once (asio's, at 1 ns of the monotonic clock) for one in the far
+# future when its offset is negative and greater than the machine's uptime.
+clock_base=140000
+echo "+$clock_base" >"$WORK/clock"
 export LD_PRELOAD=$preload FAKETIME_TIMESTAMP_FILE=$WORK/clock FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
 export DONT_FAKE_MONOTONIC=1
 up
@@ -101,7 +104,7 @@ fill_disk() {
     for site in site1 site2 site3; do start_site $site; done
 }
 step_clock() {
-    echo "$((RANDOM % 2 ? 1 : -1))$((RANDOM % 90000))" | sed 's/^\([^-]\)/+\1/' >"$WORK/clock.new"
+    echo "+$((clock_base + (RANDOM % 2 ? 1 : -1) * (100000 + RANDOM)))" >"$WORK/clock.new"
     mv "$WORK/clock.new" "$WORK/clock"
     sleep 0.3
 }
