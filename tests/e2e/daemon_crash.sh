@@ -37,11 +37,12 @@ load_dd() {
     done
 }
 load_rsync() {
-    while [ ! -e "$stop" ]; do
+    while true; do
         rsync -aHAX "$WORK/tree/" "$MNT/tree/" || return 1
         diff -r "$WORK/tree" "$MNT/tree" || return 1
         [ -z "$(rsync -aHAXin "$WORK/tree/" "$MNT/tree/")" ] || return 1
-        [ -e "$stop" ] || rm -r "$MNT/tree" || return 1
+        [ -e "$stop" ] && return 0
+        rm -r "$MNT/tree" || return 1
     done
 }
 load_model() {
