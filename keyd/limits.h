@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fs/base/limits.h"
+
 namespace warifu {
 
 /// How often a responder may look at one hello slot: tries of a forger, each of which succeeds with probability 2^-98
@@ -17,8 +19,11 @@ inline constexpr std::size_t looked_at_slots_max = 65'536;
 inline constexpr std::uint64_t burn_time_max_s = 2;
 /// ... but what makes connections work at all may always be out ...
 inline constexpr std::uint64_t held_window_bytes_min = 1U << 20U;
-/// ... and one session may hold what its largest message takes (limits.h: message_size_max, and what frames it).
-inline constexpr std::uint64_t held_by_one_session_max = 10U << 20U;
+/// ... and one session may hold what its largest message takes, and what frames it, behind a window that is nearly used
+/// up. Without room for that window a message could wait for ever: nothing else would use the window up.
+inline constexpr std::uint64_t held_by_one_session_max = message_size_max + (1U << 20U) + channel_window_size_max;
+/// A session that has not asked for so long does not need what is beyond the bound.
+inline constexpr std::uint32_t beyond_bound_time_ms = 2'000;
 
 /// How long windows that were out when keyd ended wait for their consumers to come back, before they are burnt.
 inline constexpr std::uint32_t reclaim_time_ms = 10'000;

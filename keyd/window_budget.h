@@ -4,12 +4,14 @@
 //
 // A message of data is begun only when confirmed windows hold all of it (fs/channel), and two sessions that each hold
 // half of what they need under a tight bound would wait for each other for ever. So one session at a time, the first
-// that needs it, may go beyond the bound, up to what the largest message takes.
+// that needs it, may go beyond the bound, up to what the largest message takes; the next one when it is below again, or
+// has not asked for a while: it may keep for long what it does not need now.
 
 #include <algorithm>
 #include <map>
 #include <optional>
 
+#include "fs/base/clock.h"
 #include "fs/base/ids.h"
 #include "keyd/limits.h"
 
@@ -25,19 +27,21 @@ class window_budget {
     std::optional<std::uint64_t> bound() const { return bound_; }
     std::uint64_t held() const { return held_; }
 
-    /// How much of size_want this session may have now: at least size_min, or 0: it must wait for a release.
-    std::uint64_t grant(const session_id& session, std::uint64_t size_min, std::uint64_t size_want) {
+    /// How much of size_want this session may have now: at least size_min, or 0: it must wait for a release, and ask
+    /// again before beyond_bound_time_ms is over.
+    std::uint64_t grant(const session_id& session, std::uint64_t size_min, std::uint64_t size_want, deadline now) {
         if (!bound_) return size_want;
         if (held_ + size_min <= *bound_) {
             // A part of what is left, so that others find something too.
             const std::uint64_t part = (*bound_ - held_) / 4;
             return std::clamp(part, size_min, size_want);
         }
-        if (beyond_ && *beyond_ != session) return 0;
+        if (beyond_ && *beyond_ != session && now < beyond_until_) return 0;
         const auto own = sessions_.find(session);
         const std::uint64_t has = own == sessions_.end() ? 0 : own->second;
         if (has + size_min > held_by_one_session_max) return 0;
         beyond_ = session;
+        beyond_until_ = now + std::chrono::milliseconds(beyond_bound_time_ms);
         return std::min(size_want, held_by_one_session_max - has);
     }
     void took(const session_id& session, std::uint64_t size) {
@@ -55,7 +59,8 @@ class window_budget {
     std::optional<std::uint64_t> bound_;
     std::uint64_t held_ = 0;
     std::map<session_id, std::uint64_t> sessions_;  // held by each
-    std::optional<session_id> beyond_;              // may exceed the bound
+    std::optional<session_id> beyond_;              // may exceed the bound ...
+    deadline beyond_until_{};                       // ... and others only after this
 };
 
 }  // namespace warifu

@@ -142,7 +142,7 @@ result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
     if (m.use != key_use::control) {
         auto& budget = known == budgets_.end() ? untouched : known->second;
         budget.set_rate(key_rate(m.stream));
-        want = budget.grant(m.session, m.size_min, want);
+        want = budget.grant(m.session, m.size_min, want, steady_clock::now());
         if (want == 0) return fail(errc::no_key, "as much is out as a crash may burn");
     }
     const auto own = from->reserved.find(m.stream);

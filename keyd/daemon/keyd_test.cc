@@ -57,6 +57,16 @@ struct keyd_test : testing::Test {
         co_return std::move(*connected);
     }
     static deadline soon(std::uint32_t ms = 2000) { return deadline_in_ms(ms); }
+    /// A keyd takes blocks in when it comes to it, the other end earlier or later.
+    static awaitable<void> has_key_from(keyd_client& client, std::string peer) {
+        const deadline until = soon(20'000);
+        while (steady_clock::now() < until) {
+            const auto stock = co_await client.available(peer);
+            EXPECT_TRUE(stock);
+            if (!stock || stock->inbound != 0) co_return;
+            co_await sleep_for(std::chrono::milliseconds(2));
+        }
+    }
     static awaitable<nlohmann::json> status_of(keyd_client& client) {
         const auto text = co_await client.status_json();
         EXPECT_TRUE(text);
@@ -77,6 +87,7 @@ TEST_F(keyd_test, serves_windows_hello_slots_and_stock) {
         const auto waiting = co_await far->take_hello_slot(ba, soon(1));
         EXPECT_EQ(waiting.error().code, errc::no_key);
         if (!sent) co_return;
+        co_await has_key_from(*far, "a");
         const pad_range range = (*sent)->range();
         EXPECT_EQ(range, (pad_range{4096, 300'000}));
         const auto received = co_await far->claim_receive(ab, session_id{}, range);
@@ -163,6 +174,7 @@ TEST_F(keyd_test, memory_that_serves_again_holds_only_the_new_window) {
         const std::byte* place = nullptr;
         for (const std::uint64_t size : {200'000U, 150'000U, 70'000U}) {
             auto sent = co_await near->claim_send(ab, session_id{}, size, size, key_use::bulk, soon());
+            co_await has_key_from(*far, "a");
             auto received = co_await far->claim_receive(ab, session_id{}, (*sent)->range());
             EXPECT_TRUE(sent && received && std::ranges::equal((*sent)->bytes(), (*received)->bytes()));
             EXPECT_TRUE(place == nullptr || place == (*sent)->bytes().data()) << "other memory was used";
