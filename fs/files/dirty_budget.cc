@@ -62,11 +62,15 @@ task<> dirty_budget::wait_for_room(std::uint64_t size, std::shared_ptr<std::atom
     while (is_tight() || (size != 0 && (held_.load() || !is_covered(size)))) {
         deadline until = deadline::max();
         if (size != 0 && !is_covered(size)) {
+            if (!uncovered_since) {
+                uncovered_since = steady_clock::now();
+                uncovered_ += size;
+            }
             want_cover();
-            if (!uncovered_since) uncovered_since = steady_clock::now();
             until = std::max(*uncovered_since, covered_at_) + std::chrono::milliseconds(key_wait_timeout_ms);
-        } else {
+        } else if (uncovered_since) {
             uncovered_since.reset();
+            uncovered_ -= size;
         }
         if (failure_)
             outcome = warifu::fail(*failure_);
@@ -78,6 +82,7 @@ task<> dirty_budget::wait_for_room(std::uint64_t size, std::shared_ptr<std::atom
         room_.reset();
         co_await room_.wait(until);
     }
+    if (uncovered_since) uncovered_ -= size;
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
     co_return outcome;
 }

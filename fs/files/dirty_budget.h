@@ -53,6 +53,8 @@ class dirty_budget {
         return came_.load() + admitted;
     }
     std::uint64_t gone() const { return gone_.load(); }
+    /// Bytes that writers hold in their hands because no key is set aside for them. Any thread.
+    std::uint64_t uncovered() const { return uncovered_.load(); }
     /// Key is set aside for `bytes` of those that had not gone when `gone` was read: no more are accepted. `key_at`:
     /// when key came last, if not enough yet for more. Never called: without bound. Core thread.
     void cover(std::uint64_t gone, std::uint64_t bytes, deadline key_at);
@@ -82,6 +84,7 @@ class dirty_budget {
     const std::uint64_t soft_, hard_;
     std::atomic<std::uint64_t> came_ = 0, gone_ = 0, memory_ = 0;
     std::atomic<std::uint64_t> admitted_ = 0;                // about to come
+    std::atomic<std::uint64_t> uncovered_ = 0;               // of writers that wait for cover
     std::atomic<std::uint64_t> cover_ = ~std::uint64_t{0};   // so many may come in all
     std::atomic<std::uint64_t> ask_at_ = ~std::uint64_t{0};  // when so many came, more cover is asked for
     deadline covered_at_{};                                  // when there was more, or key came, for the last time

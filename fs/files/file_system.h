@@ -133,10 +133,10 @@ class file_system {
     /// Any thread.
     virtual void wake_waiting() = 0;
 
-    /// Bytes that writes ever brought or are bringing, and how many of them are at the sites or were given up. `came`
-    /// may be less than before when a write fails. Any thread.
+    /// Bytes that writes ever brought or are bringing, how many of them are at the sites or were given up, and how many
+    /// more wait until key is set aside for them. `came` may be less than before when a write fails. Any thread.
     struct intake {
-        std::uint64_t came = 0, gone = 0;
+        std::uint64_t came = 0, gone = 0, uncovered = 0;
     };
     virtual intake taken_in() const = 0;
     /// Key is set aside for `bytes` of what had not gone when taken_in() said `gone`: write() accepts no more, and

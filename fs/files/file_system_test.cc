@@ -55,8 +55,10 @@ TEST(file_system, no_more_is_accepted_than_key_is_set_aside_for) {
     EXPECT_EQ(node.fs->taken_in().gone, 0);
     auto waiting = asio::co_spawn(node.core, wait_for_room(node.fs.get(), nullptr), asio::use_future);
     EXPECT_EQ(waiting.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
+    EXPECT_EQ(node.fs->taken_in().uncovered, mib);
     cover(0, 5 * mib);
     EXPECT_TRUE(waiting.get());
+    EXPECT_EQ(node.fs->taken_in().uncovered, 0);
     EXPECT_TRUE(written(4));
     EXPECT_FALSE(written(5));
     // What reaches the sites makes room only when more is covered: its key is used.

@@ -212,7 +212,7 @@ void file_system_impl::wake_waiting() {
 
 file_system::intake file_system_impl::taken_in() const {
     const std::uint64_t gone = budget_.gone();  // first: there is never more gone than came
-    return {budget_.came(), gone};
+    return {budget_.came(), gone, budget_.uncovered()};
 }
 
 result<read_plan> file_system_impl::plan_followed(open_file& file, std::uint64_t offset, std::uint64_t size) {
