@@ -14,7 +14,7 @@ constexpr double latency_weight = 0.1;  // of the newest sample in the moving av
 constexpr auto avoid_time = std::chrono::seconds(2);
 constexpr auto lie_avoid_time = std::chrono::seconds(60);
 constexpr std::size_t metadata_piece_size_aim = 32U << 10U;
-constexpr std::size_t worker_size_min = 64U << 10U;  // smaller reads are reconstructed on the core thread
+constexpr std::size_t worker_size_min = 64U << 10U;  // less is split and reconstructed on the core thread
 
 }  // namespace
 
@@ -112,7 +112,8 @@ task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
     }
     const auto lease = co_await in_flight_.take(size * shape_.n());
     CO_TRY(const auto random, co_await draw(chunk_random_size(shape_, kind, sizes), key_use::bulk));
-    auto made = co_await run_in(pool_, [this, id, kind, &pieces, &random] { return split(id, kind, pieces, *random); });
+    const auto work = [this, id, kind, &pieces, &random] { return split(id, kind, pieces, *random); };
+    auto made = size >= worker_size_min ? co_await run_in(pool_, work) : work();
     if (!made) co_return fail(std::move(made).error());
     const std::shared_ptr<pending_chunk> chunk = *made;
     uncommitted_[id] = chunk;
