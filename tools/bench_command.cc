@@ -34,7 +34,7 @@ double median(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-/// One row: what was measured where; rates in MB/s or operations per second, times in seconds.
+/// One row: what was measured where; rates in MB/s or operations per second, times in seconds or milliseconds.
 struct row {
     std::string work, unit, goal;
     std::vector<double> mount, disk, discard;
@@ -96,6 +96,7 @@ class bench_run {
             TRY_VOID(large_file());
             TRY_VOID(random_access());
             TRY_VOID(small_files());
+            TRY_VOID(names());
             TRY(const double loopback, bench_loopback(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)));
             loopback_.push_back(static_cast<double>(std::max<std::uint64_t>(sizes_.file, 1ULL << 30U)) / 1e6 /
                                 loopback);
@@ -143,10 +144,14 @@ class bench_run {
 
     result<void> random_access() {
         TRY_VOID(let_links_fill());
-        TRY(const double disk, bench_random_write(on_disk_, sizes_.seconds));
-        random_write_.disk.push_back(disk);
-        TRY(const double mount, bench_random_write(on_mount_, sizes_.seconds));
-        random_write_.mount.push_back(mount);
+        TRY(const auto disk, bench_random_write(on_disk_, sizes_.seconds));
+        random_write_.disk.push_back(disk.per_second);
+        sync_p50_.disk.push_back(disk.p50_ms);
+        sync_p99_.disk.push_back(disk.p99_ms);
+        TRY(const auto mount, bench_random_write(on_mount_, sizes_.seconds));
+        random_write_.mount.push_back(mount.per_second);
+        sync_p50_.mount.push_back(mount.p50_ms);
+        sync_p99_.mount.push_back(mount.p99_ms);
         TRY(const double disk_read, bench_random_read(on_disk_, sizes_.seconds, true));
         random_read_.disk.push_back(disk_read);
         TRY_VOID(make_cold());
@@ -178,6 +183,37 @@ class bench_run {
         TRY(const double mount_remove, bench_remove(on_mount_ / "small"));
         remove_.mount.push_back(mount_remove);
         return {};
+    }
+
+    /// Small files and names one call at a time.
+    result<void> names() {
+        TRY_VOID(let_links_fill());
+        TRY_VOID(names_at(on_disk_, &row::disk));
+        if (discard_) TRY_VOID(names_at(discard_->path(), &row::discard));
+        ::sync();
+        TRY(const auto before, used());
+        TRY(const auto bytes, names_at(on_mount_, &row::mount));
+        ::sync();
+        TRY(const auto after, used());
+        const double fair = 3 * static_cast<double>(bytes) + 1536.0 * sizes_.small_files;
+        create_pad_ = static_cast<double>(after.pad - before.pad) / fair;
+        for (const auto& [directory, column] : {std::pair(on_disk_, &row::disk), std::pair(on_mount_, &row::mount)}) {
+            drop_kernel_caches();
+            TRY(const double lookups, bench_stat(directory / "made", sizes_.small_files));
+            (lookup_.*column).push_back(sizes_.small_files / lookups);
+            TRY(const double stats, bench_stat(directory / "made", sizes_.small_files));
+            (stat_.*column).push_back(sizes_.small_files / stats);
+            TRY(const auto renames, bench_rename(directory, sizes_.seconds));
+            (rename_.*column).push_back(renames.per_second);
+            TRY_VOID(bench_remove(directory / "made"));
+        }
+        if (discard_) TRY_VOID(bench_remove(discard_->path() / "made"));
+        return {};
+    }
+    result<std::uint64_t> names_at(const path_fs::path& directory, std::vector<double> row::* column) {
+        TRY(const auto made, make_small_files(directory / "made", sizes_.small_files));
+        (create_.*column).push_back(sizes_.small_files / made.seconds);
+        return made.bytes;
     }
 
     /// In earnest key is made elsewhere; here the dealer has the same cores: it deals before something is measured, and
@@ -256,7 +292,8 @@ class bench_run {
 
     void say(const std::string& text) const { fmt::print(stderr, "bench: {}\n", text); }
     std::vector<const row*> rows() const {
-        return {&write_, &read_, &rsync_, &tar_, &random_write_, &random_read_, &remove_};
+        return {&write_,    &read_,     &rsync_,  &tar_,    &random_write_, &random_read_, &remove_,
+                &sync_p50_, &sync_p99_, &rename_, &create_, &lookup_,       &stat_};
     }
 
     deployment where_;
@@ -273,8 +310,15 @@ class bench_run {
     row random_write_{"4 KiB random write + fsync each", "/s", ">= 1500", {}, {}, {}};
     row random_read_{"4 KiB random read, cold, one at a time", "/s", ">= 4000", {}, {}, {}};
     row remove_{"rm -rf of these", "s", "<= 0.5 (5,000 files)", {}, {}, {}};
+    row sync_p50_{"fsync of a 4 KiB change, p50", "ms", "<= 1", {}, {}, {}};
+    row sync_p99_{"fsync of a 4 KiB change, p99", "ms", "<= 5", {}, {}, {}};
+    row rename_{"rename + fsync of the directory", "/s", ">= 800", {}, {}, {}};
+    row create_{"create + write + close of small files", "/s", ">= 2000", {}, {}, {}};
+    row lookup_{"lookup of these, the kernel's caches dropped", "/s", ">= 10000", {}, {}, {}};
+    row stat_{"stat of these", "/s", ">= 100000", {}, {}, {}};
     std::vector<double> loopback_, disk_write_, disk_read_;  // MB/s
     costs write_cost_, read_cost_;
+    double create_pad_ = 0;  // of three times the bytes and 1.5 KiB for each file
     std::uint64_t memory_peak_ = 0;
 };
 
@@ -282,7 +326,7 @@ std::string bench_run::table() const {
     const auto cell = [](const std::vector<double>& values, const std::string& unit) {
         if (values.empty()) return std::string("-");
         const double value = median(values);
-        return fmt::format("{:.{}f} {}", value, unit == "s" ? 2 : 0, unit);
+        return fmt::format("{:.{}f} {}", value, unit == "s" || unit == "ms" ? 2 : 0, unit);
     };
     std::vector<std::vector<std::string>> out = {{"WORK", "WARIFU", "DISK", "FUSE, DATA DISCARDED", "GOAL"}};
     for (const row* one : rows())
@@ -305,6 +349,8 @@ std::string bench_run::table() const {
     text += fmt::format(
         "read:  {:.2f} pad bytes per user byte, {:.2f} CPU seconds per GB (mount, share servers and keyds)\n",
         read_cost_.pad, read_cost_.cpu_per_gb);
+    text +=
+        fmt::format("a small file: {:.2f} of three times its bytes and 1.5 KiB in pad (goal <= 1.2)\n", create_pad_);
     const bool gluster = path_fs::exists("/usr/sbin/glusterd");
     text += gluster ? "GlusterFS is installed here, but this program does not drive it: not measured\n"
                     : "GlusterFS is not installed: not measured\n";
@@ -331,6 +377,7 @@ ordered_json bench_run::json() const {
                     {"random_per_byte", write_cost_.random},
                     {"cpu_seconds_per_gb", write_cost_.cpu_per_gb}};
     out["read"] = {{"pad_per_byte", read_cost_.pad}, {"cpu_seconds_per_gb", read_cost_.cpu_per_gb}};
+    out["small_file"] = {{"pad_of_three_times_the_bytes_and_1536", create_pad_}};
     return out;
 }
 

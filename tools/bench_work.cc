@@ -12,6 +12,7 @@
 #include <random>
 #include <sstream>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -28,6 +29,7 @@ namespace path_fs = std::filesystem;
 constexpr std::size_t step_size = 1U << 20U;
 constexpr std::size_t block_size = 4096;
 constexpr std::uint64_t random_write_file_size = 64ULL << 20U;
+constexpr unsigned small_files_in_folder = 100;
 
 class file {
   public:
@@ -69,6 +71,20 @@ buffer noise(std::size_t size) {
     (void)source->begin_chunk();
     (void)source->fill(bytes.span());
     return bytes;
+}
+
+operation_times times_of(std::vector<double> each, double all) {
+    operation_times out;
+    if (each.empty()) return out;
+    std::ranges::sort(each);
+    out.per_second = static_cast<double>(each.size()) / all;
+    out.p50_ms = each[each.size() / 2] * 1e3;
+    out.p99_ms = each[each.size() * 99 / 100] * 1e3;
+    return out;
+}
+
+path_fs::path small_file(const path_fs::path& directory, unsigned number) {
+    return directory / fmt::format("d{:02}", number / small_files_in_folder) / fmt::format("f{:05}", number);
 }
 
 result<void> write_whole(const file& out, bytes_view bytes, off_t at) {
@@ -125,21 +141,38 @@ result<double> bench_read(const path_fs::path& directory, std::uint64_t size) {
     return watch.seconds();
 }
 
-result<double> bench_random_write(const path_fs::path& directory, double seconds) {
+result<operation_times> bench_random_write(const path_fs::path& directory, double seconds) {
     const buffer bytes = noise(block_size);
     TRY(const auto out, file::open(directory / "random", O_RDWR | O_CREAT));
     if (::ftruncate(out.fd(), static_cast<off_t>(random_write_file_size)) != 0 || ::fsync(out.fd()) != 0)
         return out.failure("prepare");
     std::mt19937_64 where(7);
+    std::vector<double> syncs;
     const stop_watch watch;
-    std::uint64_t count = 0;
     while (watch.seconds() < seconds) {
         const std::uint64_t block = where() % (random_write_file_size / block_size);
         TRY_VOID(write_whole(out, bytes.view(), static_cast<off_t>(block * block_size)));
+        const stop_watch sync;
         if (::fdatasync(out.fd()) != 0) return out.failure("fdatasync");
-        ++count;
+        syncs.push_back(sync.seconds());
     }
-    return static_cast<double>(count) / watch.seconds();
+    return times_of(std::move(syncs), watch.seconds());
+}
+
+result<operation_times> bench_rename(const path_fs::path& directory, double seconds) {
+    const path_fs::path names[] = {directory / "renamed.0", directory / "renamed.1"};
+    TRY_VOID(file::open(names[0], O_WRONLY | O_CREAT));
+    TRY(const auto folder, file::open(directory, O_RDONLY | O_DIRECTORY));
+    if (::fsync(folder.fd()) != 0) return folder.failure("fsync");
+    std::vector<double> renames;
+    const stop_watch watch;
+    for (unsigned i = 0; watch.seconds() < seconds; ++i) {
+        const stop_watch one;
+        if (::rename(names[i % 2].c_str(), names[1 - i % 2].c_str()) != 0 || ::fsync(folder.fd()) != 0)
+            return folder.failure("rename and fsync");
+        renames.push_back(one.seconds());
+    }
+    return times_of(std::move(renames), watch.seconds());
 }
 
 result<double> bench_random_read(const path_fs::path& directory, double seconds, bool direct) {
@@ -161,19 +194,34 @@ result<double> bench_random_read(const path_fs::path& directory, double seconds,
     return static_cast<double>(count) / watch.seconds();
 }
 
-result<void> make_small_files(const path_fs::path& directory, unsigned count) {
-    std::error_code ec;
-    path_fs::create_directories(directory, ec);
-    if (ec) return fail(errc::io_error, fmt::format("{}: {}", directory.string(), ec.message()));
+result<small_files_made> make_small_files(const path_fs::path& directory, unsigned count) {
     const buffer bytes = noise(16384);
     std::mt19937_64 draw(5);
+    small_files_made made;
+    const stop_watch watch;
     for (unsigned i = 0; i < count; ++i) {
-        const path_fs::path folder = directory / fmt::format("d{:02}", i / 100);
-        path_fs::create_directories(folder, ec);
-        TRY(const auto out, file::open(folder / fmt::format("f{:05}", i), O_WRONLY | O_CREAT | O_TRUNC));
-        TRY_VOID(write_whole(out, bytes.view(draw() % 4096, 1500 + draw() % 7500), 0));
+        const path_fs::path path = small_file(directory, i);
+        std::error_code ec;
+        if (i % small_files_in_folder == 0) path_fs::create_directories(path.parent_path(), ec);
+        if (ec) return fail(errc::io_error, fmt::format("{}: {}", path.parent_path().string(), ec.message()));
+        TRY(const auto out, file::open(path, O_WRONLY | O_CREAT | O_TRUNC));
+        const bytes_view content = bytes.view(draw() % 4096, 1500 + draw() % 7500);
+        TRY_VOID(write_whole(out, content, 0));
+        made.bytes += content.size();
     }
-    return {};
+    made.seconds = watch.seconds();
+    return made;
+}
+
+result<double> bench_stat(const path_fs::path& directory, unsigned count) {
+    std::vector<std::string> names;
+    for (unsigned i = 0; i < count; ++i) names.push_back(small_file(directory, i).string());
+    struct stat found{};
+    const stop_watch watch;
+    for (const std::string& name : names)
+        if (::stat(name.c_str(), &found) != 0)
+            return fail(errc::io_error, fmt::format("{}: {}", name, std::strerror(errno)));
+    return watch.seconds();
 }
 
 result<double> bench_command(const std::vector<std::string>& command) {

@@ -23,13 +23,25 @@ struct bench_sizes {
 result<double> bench_write(const std::filesystem::path& directory, std::uint64_t size);
 /// Reads it in 1 MiB steps. Seconds. The caller has made the caches cold.
 result<double> bench_read(const std::filesystem::path& directory, std::uint64_t size);
-/// 4 KiB at random places of a 64 MiB file, fsync after each. Operations per second.
-result<double> bench_random_write(const std::filesystem::path& directory, double seconds);
+/// Of operations one at a time: how many a second, how long one of them takes.
+struct operation_times {
+    double per_second = 0, p50_ms = 0, p99_ms = 0;
+};
+/// 4 KiB at random places of a 64 MiB file, fdatasync after each; the times are those of fdatasync.
+result<operation_times> bench_random_write(const std::filesystem::path& directory, double seconds);
+/// A file renamed there and back, fsync of its directory after each; the times are those of both calls.
+result<operation_times> bench_rename(const std::filesystem::path& directory, double seconds);
 /// 4 KiB at random places of `directory`/large, one at a time; `direct`: O_DIRECT. Operations per second.
 result<double> bench_random_read(const std::filesystem::path& directory, double seconds, bool direct);
 
-/// Makes `count` files of 1.5 to 9 KB in a new directory.
-result<void> make_small_files(const std::filesystem::path& directory, unsigned count);
+/// Makes `count` files of 1.5 to 9 KB in a new directory, a hundred to a folder: create, write, close.
+struct small_files_made {
+    double seconds = 0;
+    std::uint64_t bytes = 0;
+};
+result<small_files_made> make_small_files(const std::filesystem::path& directory, unsigned count);
+/// stat of each of these files, by its path. Seconds.
+result<double> bench_stat(const std::filesystem::path& directory, unsigned count);
 /// Runs a program without a shell, output discarded. Seconds. io_error when it fails or is not installed.
 result<double> bench_command(const std::vector<std::string>& command);
 /// rsync -a of the small files into `directory`/small, then sync of its file system. Seconds.
