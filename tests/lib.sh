@@ -15,8 +15,14 @@ WARIFU=${WARIFU:-$here/../build/dev/warifu}
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/warifu-e2e-XXXXXX")
 DIR=$WORK/d
 MNT=$DIR/mnt
-# Pads in memory where there is room: they are written and erased all the time.
-if [ -w /dev/shm ]; then PADS=$(mktemp -d /dev/shm/warifu-e2e-pads-XXXXXX); else PADS=$WORK/pads; mkdir "$PADS"; fi
+# Pads in memory where there is room for them (7 GB at most): they are written and erased all the time.
+shm_room=$(df --output=avail -B1M /dev/shm 2>/dev/null | tail -1)
+if [ -w /dev/shm ] && [ $((shm_room)) -gt 8000 ]; then
+    PADS=$(mktemp -d /dev/shm/warifu-e2e-pads-XXXXXX)
+else
+    PADS=$WORK/pads
+    mkdir "$PADS"
+fi
 STORE_SIZE=${STORE_SIZE:-1G}
 PAD_SIZE=${PAD_SIZE:-256M}
 KEY_SOURCE=${KEY_SOURCE:-dealer}  # pad files cost a busy machine less than KMEs
@@ -33,7 +39,8 @@ process_runs() {
     local pid start
     [ -f "$1" ] && read -r pid start <"$1" && [ "$(start_time "$pid")" = "$start" ]
 }
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# Nothing for a process that has ended and is only not collected yet.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" && $1 != "X" {print $20}'; }
 # kill9 PIDFILE: kill -9 of exactly that process, and waits until it is gone.
 kill9() {
     local pid start

@@ -54,7 +54,8 @@ start_writer() {
     CLEANUP_PIDS="$tcpdump_pid $WRITER"
 }
 numbered() { python3 "$here/e2e/numbered_files.py" "$1" "$MNT" "$acknowledged"; }
-any_site() { echo "site$((RANDOM % 3 + 1))"; }
+# Not $(any_site): a subshell's RANDOM begins anew, whatever the seed.
+any_site() { site=site$((RANDOM % 3 + 1)); }
 start_site() { warifu site start "$DIR" "$1" --keyd >/dev/null 2>&1 || fail "start of $1"; }
 
 kill_mount() {
@@ -65,13 +66,13 @@ kill_mount() {
 }
 kill_keyd() {
     local site
-    site=$(any_site)
+    any_site
     kill9 "$DIR/run/$site.keyd.pid"
     start_site "$site"
 }
 kill_server() {
     local site
-    site=$(any_site)
+    any_site
     kill9 "$DIR/run/$site.server.pid"
     start_site "$site"
 }
@@ -84,7 +85,7 @@ copied=
 copy_back() {
     # The first time a copy is taken; the next time it is put back, as an administrator would with an old backup.
     local site=$copied at
-    [ -n "$site" ] || site=$(any_site)
+    [ -n "$site" ] || any_site
     at=$(realpath "$DIR/sites/$site/pads")
     kill9 "$DIR/run/$site.keyd.pid"
     if [ -z "$copied" ]; then
@@ -118,7 +119,8 @@ healthy() { field '[.sites[].state, .sites[].keyd] | all(. == "up")' | grep -q t
 
 for round in $(seq "$ROUNDS"); do
     start_writer
-    sleep "$(printf '0.%03d' $((RANDOM % 700 + 100)))"
+    ms=$((RANDOM % 700 + 100))
+    sleep "$(printf '0.%03d' $ms)"
     action=${actions[RANDOM % ${#actions[@]}]}
     $action
     sleep 0.3
@@ -143,7 +145,10 @@ echo "ok: $all"
 before=$(wc -l <"$acknowledged")
 start_writer
 more() { [ "$(wc -l <"$acknowledged")" -gt "$before" ]; }
-check 'files can still be written' wait_for 60 more
+wait_for 60 more || {
+    explain
+    fail 'files can still be written'
+}
 kill $WRITER
 wait $WRITER
 warifu umount "$DIR" || fail 'umount'

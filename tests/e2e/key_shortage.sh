@@ -2,11 +2,11 @@
 # Key runs out in the middle of a copy: the copy goes on at the key's rate and the reason can be seen; it resumes when
 # the rate is raised; without any key it fails cleanly at the time-out, names are still served, nothing is lost.
 #
-#   tests/e2e/key_shortage.sh [MIB]      the size of the copies, 48 MiB
+#   tests/e2e/key_shortage.sh [MIB]      the size of the copies, 128 MiB: more than the keyds and KMEs may have in stock
 KEY_SOURCE=kme
 PAD_SIZE=24M
 . "$(dirname "$0")/../lib.sh"
-size=${1:-48}
+size=${1:-128}
 up --link-rate 200M
 network() { "$WARIFU" kme-sim fault "$DIR/run/kme-sim.sock" "$@" >/dev/null; }
 head -c "${size}M" /dev/urandom >"$WORK/source"

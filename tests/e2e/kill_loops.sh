@@ -13,7 +13,8 @@ writer() { python3 "$here/e2e/numbered_files.py" write "$MNT" "$acknowledged" & 
 RANDOM=42
 for round in $(seq "$ROUNDS"); do
     writer
-    sleep "$(printf '0.%03d' $((RANDOM % 700 + 50)))"
+    ms=$((RANDOM % 700 + 50))
+    sleep "$(printf '0.%03d' $ms)"
     kill9 "$DIR/run/mount.pid" || fail "kill of the mount in round $round"
     wait $WRITER
     umount -l "$MNT" 2>/dev/null
@@ -30,7 +31,8 @@ for part in server keyd; do
     for round in $(seq $((ROUNDS / 5))); do
         site=site$((RANDOM % 3 + 1))
         writer
-        sleep "$(printf '0.%03d' $((RANDOM % 700 + 50)))"
+        ms=$((RANDOM % 700 + 50))
+        sleep "$(printf '0.%03d' $ms)"
         kill9 "$DIR/run/$site.$part.pid" || fail "kill of $site's $part"
         sleep 0.3
         kill $WRITER 2>/dev/null

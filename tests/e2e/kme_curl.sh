@@ -7,7 +7,7 @@ PATH=$(dirname "$WARIFU"):$PATH
 sed -n '/^## By hand/,/^## /{/^```bash/,/^```/p}' "$here/../keyd/kme_sim/README.md" | grep -v '^```' >"$WORK/lines.sh"
 check 'the README has lines to run' test "$(wc -l <"$WORK/lines.sh")" -gt 20
 # Its simulation is ended whatever happens.
-printf 'trap '\''kill "$KME_SIM" 2>/dev/null'\'' EXIT\nset -e\n' | cat - "$WORK/lines.sh" >"$WORK/run.sh"
+printf 'trap '\''kill "$KME_SIM" 2>/dev/null; wait'\'' EXIT\nset -e\n' | cat - "$WORK/lines.sh" >"$WORK/run.sh"
 timeout 120 bash "$WORK/run.sh" >"$WORK/out" 2>&1 || { cat "$WORK/out"; fail 'the lines of the README'; }
 
 same() { diff <(jq -S '[.keys[] | {key_ID, key}]' "$1") <(jq -S '[.keys[] | {key_ID, key}]' "$2"); }
@@ -42,7 +42,12 @@ refuses 2 'no fault is named' "$WARIFU" kme-sim fault "$QKD/admin.sock" sloth
 refuses 2 'no KME is named' "$WARIFU" kme-sim fault "$QKD/admin.sock" lost kme=nobody
 port=$(sed 's/.*:\([0-9]*\)$/\1/' <<<"${url%%/api*}")
 jq ".kmes[0].listen = \"127.0.0.1:$port\" | del(.admin)" "$QKD/kme-sim.json" >"$QKD/second.json"
-refuses 7 'in use' bash -c "'$WARIFU' kme-sim '$QKD/second.json' 2> >(grep ^warifu >&2)"
+# error_line CONFIG: runs a kme-sim, of whose messages only the program's last word stays; its exit code.
+error_line() {
+    "$WARIFU" kme-sim "$1" 2>&1 >/dev/null | grep ^warifu >&2
+    return "${PIPESTATUS[0]}"
+}
+refuses 7 'in use' error_line "$QKD/second.json"
 kill "$CLEANUP_PIDS"
 wait "$CLEANUP_PIDS"
 check 'SIGTERM ends it with 0' test $? = 0
@@ -52,7 +57,7 @@ check 'the ready file is gone' test ! -e "$QKD/ready.json"
 jq '.kmes[0].listen = 7' "$QKD/kme-sim.json" >"$QKD/bad.json"
 refuses 3 'bad.json: \$\.kmes\[0\]\.listen: expected a string' "$WARIFU" kme-sim "$QKD/bad.json"
 jq '.kmes[0].certificate = "nothing.pem"' "$QKD/kme-sim.json" >"$QKD/bad.json"
-refuses 1 'nothing.pem: No such file' bash -c "'$WARIFU' kme-sim '$QKD/bad.json' 2> >(grep ^warifu >&2)"
+refuses 1 'nothing.pem: No such file' error_line "$QKD/bad.json"
 refuses 2 'CONFIG' "$WARIFU" kme-sim
 refuses 2 'options' "$WARIFU" kme-sim "$QKD/kme-sim.json" --key-size 7
 for command in kme-sim 'kme-sim certs' 'kme-sim fault' 'kme-sim status'; do

@@ -48,7 +48,8 @@ for round in $(seq "$ROUNDS"); do
     load=$!
     CLEANUP_PIDS=$load
     goes_well || fail "round $round: the load does not run"
-    sleep "$(printf '0.%03d' $((RANDOM % 700)))"
+    ms=$((RANDOM % 700))
+    sleep "$(printf '0.%03d' $ms)"
     signal STOP $writer || fail "round $round: nothing to stop"
     cp "$acknowledged" "$WORK/before"
     mount_at $other --takeover || fail "round $round: takeover"
