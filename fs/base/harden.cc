@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <malloc.h>
 #include <string>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,6 +21,15 @@ bool swap_is_on() {
     return lines > 1;
 }
 
+/// The allocator gives freed memory back by madvise, which leaves locked memory alone: what an arena once held stays
+/// resident. So large blocks are mapped and unmapped one by one, and few arenas share the rest.
+void keep_freed_memory_small() {
+    constexpr int mapped_size_min = 128 << 10;  // fixed: by itself it would grow with what is freed
+    constexpr int arena_count_max = 4;
+    ::mallopt(M_MMAP_THRESHOLD, mapped_size_min);
+    ::mallopt(M_ARENA_MAX, arena_count_max);
+}
+
 /// Each pad window in use, and each claim for one, is a memory descriptor.
 void allow_many_descriptors() {
     rlimit limit{};
@@ -32,6 +42,7 @@ void allow_many_descriptors() {
 
 result<void> harden_process() {
     allow_many_descriptors();
+    keep_freed_memory_small();
     ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     const rlimit none{0, 0};
     ::setrlimit(RLIMIT_CORE, &none);

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Memory and key stay bounded however large the tree is: many files, a sparse file of 64 GiB with many extents, many
-# open files, a full find; mounting the tree takes little key. bounds.sh [FILES [EXTENTS [OPEN]]]
+# Memory and key stay bounded however large the tree is and however much is written: many files, a sparse file of 64 GiB
+# with many extents, many open files, a full find, gigabytes over themselves; mounting the tree takes little key.
+# bounds.sh [FILES [EXTENTS [OPEN [GIB]]]]
 #
-#   tests/e2e/bounds.sh 1000000 100000 10000       the sizes that are promised
-FILES=${1:-5000} EXTENTS=${2:-2000} OPEN=${3:-1000}
+#   tests/e2e/bounds.sh 1000000 100000 10000 20       the sizes that are promised
+FILES=${1:-5000} EXTENTS=${2:-2000} OPEN=${3:-1000} GIB=${4:-3}
+STORE_SIZE=6G
 [ "$FILES" -gt 100000 ] && STORE_SIZE=16G PAD_SIZE=512M
 . "$(dirname "$0")/../lib.sh"
 up
@@ -46,6 +48,12 @@ check 'memory' bounded 'after find with attributes'
 check "$OPEN open files" make open "$MNT/tree" "$OPEN"
 check 'the extents and holes' make check "$MNT/sparse" "$EXTENTS"
 check 'memory' bounded 'at the end'
+head -c 256M /dev/urandom >"$WORK/part"
+write_one_gib() { cat "$WORK"/part{,,,} >"$MNT/large" && sync "$MNT/large"; }
+for i in $(seq "$GIB"); do
+    check 'one GiB' write_one_gib
+    check 'memory' bounded "after $i GiB"
+done
 check 'removed' rm "$MNT/sparse"
 remount
 check 'gone' test ! -e "$MNT/sparse"
