@@ -159,13 +159,12 @@ result<log_entry> take_entry(reader& in) {
 }  // namespace
 
 void encode_log_entry(byte_vector& out, const log_entry& entry) {
-    writer w;
+    const std::size_t at = out.size();
+    writer w(std::move(out));
+    w.put_be(static_cast<std::uint8_t>(entry.index() + 1)).put_be<std::uint32_t>(0);
     std::visit([&w](const auto& e) { put_body(w, e); }, entry);
-    std::array<std::byte, 5> front{};
-    front[0] = static_cast<std::byte>(entry.index() + 1);
-    store_be32(front.data() + 1, static_cast<std::uint32_t>(w.size()));
-    out.insert(out.end(), front.begin(), front.end());
-    out.insert(out.end(), w.view().begin(), w.view().end());
+    out = w.take();
+    store_be32(out.data() + at + 1, static_cast<std::uint32_t>(out.size() - at - 5));
 }
 static_assert(std::is_same_v<std::variant_alternative_t<static_cast<std::size_t>(entry_type::zeroed) - 1, log_entry>,
                              zeroed_entry>);

@@ -179,12 +179,14 @@ result<void> store_index::apply(log_entry entry) {
 
 std::vector<byte_vector> store_index::snapshot(std::uint64_t zeroed_end, std::size_t part_size_max) const {
     std::vector<byte_vector> parts(1);
-    byte_vector one;
     const auto add = [&](const log_entry& entry) {
-        one.clear();
-        encode_log_entry(one, entry);
-        if (parts.back().size() + one.size() > part_size_max) parts.emplace_back();
-        parts.back().insert(parts.back().end(), one.begin(), one.end());
+        const std::size_t before = parts.back().size();
+        encode_log_entry(parts.back(), entry);
+        if (parts.back().size() <= part_size_max || before == 0) return;
+        const auto from = parts.back().begin() + static_cast<std::ptrdiff_t>(before);
+        byte_vector next(from, parts.back().end());
+        parts.back().resize(before);
+        parts.push_back(std::move(next));
     };
     add(zeroed_entry{zeroed_end});
     for (const auto& volume : by_number_) {

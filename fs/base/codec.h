@@ -2,6 +2,7 @@
 // Big-endian encoding and decoding of every byte format. A reader never reads past its end and never allocates more
 // than what is left of its input.
 
+#include <array>
 #include <concepts>
 #include <string>
 
@@ -96,12 +97,15 @@ class writer {
   public:
     writer() = default;
     explicit writer(std::size_t size_expected) { out_.reserve(size_expected); }
+    /// Goes on behind these bytes.
+    explicit writer(byte_vector front) : out_(std::move(front)) {}
 
     template <std::unsigned_integral T>
     writer& put_be(T value) {
-        for (std::size_t i = sizeof(T); i-- > 0;)
-            out_.push_back(static_cast<std::byte>((static_cast<std::uint64_t>(value) >> (8 * i)) & 0xffU));
-        return *this;
+        std::array<std::byte, sizeof(T)> bytes;
+        for (std::size_t i = 0; i < sizeof(T); ++i)
+            bytes[i] = static_cast<std::byte>((static_cast<std::uint64_t>(value) >> (8 * (sizeof(T) - 1 - i))) & 0xffU);
+        return put_bytes(bytes);
     }
     writer& put_bytes(bytes_view bytes) {
         out_.insert(out_.end(), bytes.begin(), bytes.end());
