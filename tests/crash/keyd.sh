@@ -117,8 +117,20 @@ explain() {
 actions=(kill_mount kill_keyd kill_keyd kill_server kill_network copy_back copy_back fill_disk step_clock)
 healthy() { field '[.sites[].state, .sites[].keyd] | all(. == "up")' | grep -q true; }
 
-for round in $(seq "$ROUNDS"); do
+more() { [ "$(wc -l <"$acknowledged")" -gt "$1" ]; }
+# Starts a writer, whose first file tells that the mount has recovered from the round before.
+start_round() {
+    local before
+    before=$(wc -l <"$acknowledged")
     start_writer
+    wait_for 60 more "$before" || {
+        explain
+        fail "round $1: files can still be written"
+    }
+}
+
+for round in $(seq "$ROUNDS"); do
+    start_round "$round"
     ms=$((RANDOM % 700 + 100))
     sleep "$(printf '0.%03d' $ms)"
     action=${actions[RANDOM % ${#actions[@]}]}
@@ -142,13 +154,7 @@ numbered check || {
     fail "$all"
 }
 echo "ok: $all"
-before=$(wc -l <"$acknowledged")
-start_writer
-more() { [ "$(wc -l <"$acknowledged")" -gt "$before" ]; }
-wait_for 60 more || {
-    explain
-    fail 'files can still be written'
-}
+start_round "$((ROUNDS + 1))"
 kill $WRITER
 wait $WRITER
 warifu umount "$DIR" || fail 'umount'
