@@ -27,8 +27,9 @@ std::vector<std::string> folders_in(const path_fs::path& directory) {
 result<void> make_mount_point(const path_fs::path& place) {
     std::error_code ec;
     path_fs::create_directories(place, ec);
-    // A mount whose daemon died is there and cannot be looked at; mounting detaches it.
-    if (ec && ec != std::errc::not_connected) return fail(errc::io_error, place.string() + ": " + ec.message());
+    // A mount whose daemon died, perhaps just now, is there and cannot be looked at; mounting detaches it.
+    if (ec && ec != std::errc::not_connected && ec != std::errc::connection_aborted)
+        return fail(errc::io_error, place.string() + ": " + ec.message());
     return {};
 }
 

@@ -73,12 +73,17 @@ result<void> detach_dead(const std::string& path) {
     return {};
 }
 
+/// What calls say of a mount whose daemon is gone; the second to those that were under way when it went.
+bool is_gone(int code) {
+    return code == ENOTCONN || code == ECONNABORTED;
+}
+
 /// A mount whose daemon is gone. Attributes may still be cached, so the directory is opened too.
 bool is_dead(const std::string& path) {
     struct stat at{};
-    if (::stat(path.c_str(), &at) != 0) return errno == ENOTCONN;
+    if (::stat(path.c_str(), &at) != 0) return is_gone(errno);
     const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return errno == ENOTCONN;
+    if (fd < 0) return is_gone(errno);
     ::close(fd);
     return false;
 }
