@@ -12,8 +12,6 @@ constexpr std::uint32_t raw_step_sectors = 16 * erase_sectors;
 constexpr std::uint64_t log_segments_kept = 8;
 constexpr std::uint64_t control_segments = 2;  // of those kept, what journal and removes may use when all else is full
 constexpr std::uint64_t log_segments_before_checkpoint = 4;
-constexpr std::uint64_t log_per_checkpoint =
-    2;  // and so many times the index: else most of what is written is the index
 
 bool is_zero(bytes_view bytes) {
     // Compares the bytes with themselves shifted by one.
@@ -23,18 +21,17 @@ bool is_zero(bytes_view bytes) {
 
 }  // namespace
 
-/// Room for the log: a running chain (which begins with a checkpoint of the index), the next checkpoint beside it, and
-/// some.
+/// Room for the log: a running chain, a checkpoint of the index beside it, and some.
 std::uint64_t block_core::log_reserve() const {
     const std::uint64_t snapshot =
         divide_up(index_.snapshot_size() + pending_->size, block_.segment_sectors * sector_size);
-    return (log_segments_kept + (2 + log_per_checkpoint) * snapshot) * block_.segment_sectors;
+    return (log_segments_kept + 2 * snapshot) * block_.segment_sectors;
 }
 
 std::uint64_t block_core::checkpoint_limit() const {
     if (options_.checkpoint_after != 0) return divide_up(options_.checkpoint_after, sector_size);
     const std::uint64_t snapshot = divide_up(index_.snapshot_size(), block_.segment_sectors * sector_size);
-    return (log_segments_before_checkpoint + (1 + log_per_checkpoint) * snapshot) * block_.segment_sectors;
+    return (log_segments_before_checkpoint + snapshot) * block_.segment_sectors;
 }
 
 std::uint64_t block_core::capacity() const {

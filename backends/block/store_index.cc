@@ -187,6 +187,7 @@ std::vector<byte_vector> store_index::snapshot(std::uint64_t zeroed_end, std::si
         byte_vector next(from, parts.back().end());
         parts.back().resize(before);
         parts.push_back(std::move(next));
+        parts.back().reserve(part_size_max);
     };
     add(zeroed_entry{zeroed_end});
     for (const auto& volume : by_number_) {
