@@ -125,7 +125,9 @@ TEST(window_budget, a_slow_link_still_carries_one_message_at_a_time) {
     const auto claim_often = [&](std::uint8_t who) {
         for (int i = 0; i < 20; ++i) {
             const auto size = budget.grant(session(who), least, wanted, now);
-            if (size != 0) budget.took(session(who), size);
+            if (size == 0) continue;
+            budget.granted(session(who), size, now);
+            budget.took(session(who), size);
             has[who] += size;
         }
     };

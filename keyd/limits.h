@@ -22,7 +22,7 @@ inline constexpr std::uint64_t held_window_bytes_min = 1U << 20U;
 /// ... and one session may hold what its largest message takes, and what frames it, behind a window that is nearly used
 /// up. Without room for that window a message could wait for ever: nothing else would use the window up.
 inline constexpr std::uint64_t held_by_one_session_max = message_size_max + (1U << 20U) + channel_window_size_max;
-/// A session that has not asked for so long does not need what is beyond the bound.
+/// Then a session that got nothing meanwhile loses its turn to go beyond the bound.
 inline constexpr std::uint32_t beyond_bound_time_ms = 2'000;
 
 /// How long windows that were out when keyd ended wait for their consumers to come back, before they are burnt.

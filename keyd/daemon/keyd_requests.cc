@@ -149,6 +149,7 @@ result<pad_range> keyd::claim(const client_ptr& from, const claim_send& m) {
     const pad_promises promised{own == from->reserved.end() ? 0 : own->second.size,
                                 reserved_by_others(from.get(), m.stream)};
     TRY(const auto range, pool_->claim_send(m.stream, m.session, m.size_min, want, m.use, promised));
+    if (m.use != key_use::control) budgets_[m.stream].granted(m.session, range.size, steady_clock::now());
     if (own != from->reserved.end()) own->second.size -= std::min(own->second.size, range.size);
     waiting_[m.stream].queue.served(from->number, m.use, range.size, from->weight);
     flows_[m.stream].out.add(static_cast<double>(range.size), steady_clock::now());
