@@ -67,7 +67,7 @@ awaitable<steady_clock::duration> key_reserve::ask(bool wanted) {
     asked_ = bytes;
     const std::uint64_t pad = bytes == 0 ? 0 : pad_for(bytes);
     // A link is short when it lacks key for what was accepted or for what a writer waits to bring.
-    const std::uint64_t needed = pad == 0 ? 0 : pad_for(now.came - now.gone + now.uncovered) + 1;
+    const std::uint64_t needed = std::min(pad, pad_for(now.came - now.gone + now.uncovered) + 1);
     const auto found = co_await session_.reserve_key(pad, needed);
     // While keyd cannot be asked, what was covered stays so and nothing more is.
     if (!found || is_given_up()) co_return short_interval;
