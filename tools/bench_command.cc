@@ -190,10 +190,9 @@ class bench_run {
         TRY_VOID(let_links_fill());
         TRY_VOID(names_at(on_disk_, &row::disk));
         if (discard_) TRY_VOID(names_at(discard_->path(), &row::discard));
-        ::sync();
         TRY(const auto before, used());
         TRY(const auto bytes, names_at(on_mount_, &row::mount));
-        ::sync();
+        TRY_VOID(bench_command({"sync", (on_mount_ / "made").string()}));
         TRY(const auto after, used());
         const double fair = 3 * static_cast<double>(bytes) + 1536.0 * sizes_.small_files;
         create_pad_ = static_cast<double>(after.pad - before.pad) / fair;
