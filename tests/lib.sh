@@ -39,8 +39,8 @@ process_runs() {
     local pid start
     [ -f "$1" ] && read -r pid start <"$1" && [ "$(start_time "$pid")" = "$start" ]
 }
-# Nothing for a process that has ended and is only not collected yet.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" && $1 != "X" {print $20}'; }
+# Nothing for a process that has ended, all its threads, and is only not collected yet.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '!($1 ~ /[ZX]/ && $18 <= 1) {print $20}'; }
 # kill9 PIDFILE: kill -9 of exactly that process, and waits until it is gone.
 kill9() {
     local pid start

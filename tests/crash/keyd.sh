@@ -130,7 +130,7 @@ start_round() {
 }
 
 for round in $(seq "$ROUNDS"); do
-    start_round "$round"
+    if ((round % 2)); then start_round "$round"; else start_writer; fi
     ms=$((RANDOM % 700 + 100))
     sleep "$(printf '0.%03d' $ms)"
     action=${actions[RANDOM % ${#actions[@]}]}
