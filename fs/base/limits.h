@@ -142,7 +142,7 @@ inline constexpr std::size_t config_size_max = 1U << 20U;
 inline constexpr std::size_t config_text_size_max = 4096;  // one string
 inline constexpr std::size_t access_entry_count_max = 4096;
 
-// Memory. Blocks that wait for their next use come on top of what --memory divides.
-inline constexpr std::size_t buffer_recycle_size_max = 96U << 20U;
+// Memory
+inline constexpr std::size_t buffer_recycle_size_max = 192U << 20U;
 
 }  // namespace warifu
