@@ -44,7 +44,7 @@ result<small_files_made> make_small_files(const std::filesystem::path& directory
 result<double> bench_stat(const std::filesystem::path& directory, unsigned count);
 /// Runs a program without a shell, output discarded. Seconds. io_error when it fails or is not installed.
 result<double> bench_command(const std::vector<std::string>& command);
-/// rsync -a of the small files into `directory`/small, then sync of its file system. Seconds.
+/// rsync -a of the small files into `directory`/small, then sync of its file system and directory. Seconds.
 result<double> bench_rsync(const std::filesystem::path& source, const std::filesystem::path& directory);
 /// Reads every file of a tree, in the order of the names, as tar does. Seconds.
 result<double> bench_tar_read(const std::filesystem::path& tree);

@@ -548,7 +548,7 @@ TEST_F(keyd_test, a_crash_burns_two_seconds_of_a_stream_whose_rate_is_known) {
         const auto client = co_await client_of("a");
         std::vector<std::unique_ptr<pad_window>> held;
         std::uint64_t sum = 0;
-        for (std::uint8_t i = 0; i < 22; ++i) {  // in less time than a turn takes
+        for (std::uint8_t i = 0; i < 40; ++i) {
             session_id session;
             session.bytes[0] = std::byte{i};
             auto got = co_await client->claim_send(ab, session, 65'536, 65'536, key_use::bulk, soon(i == 0 ? 5000 : 0));
