@@ -12,8 +12,9 @@
 // stale_epoch).
 //
 // Durability: put and remove are volatile until the next successful append, promise or sync returns. append covers
-// every put of the same store that was answered before it was sent. After a crash a store shows a prefix of the appends
-// that contains every one that was answered, and a record is there only if all chunks that it names are there and good.
+// every put of the same store that was answered before it was sent, and those of chunks that it names: it waits for
+// them once they have begun. After a crash a store shows a prefix of the appends that contains every one that was
+// answered, and a record is there only if all chunks that it names are there and good.
 //
 // Thread: an instance belongs to one core thread; calls return within the request time-out with a value or an error.
 

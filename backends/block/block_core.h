@@ -94,6 +94,8 @@ class block_core : public std::enable_shared_from_this<block_core> {
 
     // space_care.cc
     task<extent_list> allocate(std::uint64_t sectors, room kind);
+    /// Whether the log has room for `entry_bytes` more that stay in the index, with every checkpoint that follows.
+    bool has_log_room(std::size_t entry_bytes) const;
     void free_unlogged(const extent_list& written);
     void collect_dying();
     void kick_eraser();
@@ -163,8 +165,8 @@ class block_core : public std::enable_shared_from_this<block_core> {
     std::uint64_t free_with_log() const;
     bool has_room(std::uint64_t sectors, room kind) const;
     void fill_segment_pool();
-    std::uint64_t log_reserve() const;       // sectors
-    std::uint64_t checkpoint_limit() const;  // sectors of log
+    std::uint64_t log_reserve(std::size_t more = 0) const;  // sectors, when `more` bytes of entries join
+    std::uint64_t checkpoint_limit() const;                 // sectors of log
     extent_list used_extents() const;
 
     awaitable<held_lock> lock(const volume_state* volume, chunk_id chunk);

@@ -275,6 +275,9 @@ task<batch_ptr> block_volume::append_locked(append_request request) {
     }
     const journal_entry& asked = request.entry;
     for (const chunk_id& chunk : asked.chunks)
+        if (!find(chunk)) static_cast<void>(co_await core_->lock_chunk(volume_, chunk));  // its put may be under way
+    CO_TRY_VOID(check_change(request.authority));
+    for (const chunk_id& chunk : asked.chunks)
         if (!find(chunk)) co_return fail(errc::not_found, "a chunk of this record is not here");
     byte_vector blob = encode_record_blob(asked.chunks, asked.share.view());
     record_entry entry;
@@ -285,7 +288,7 @@ task<batch_ptr> block_volume::append_locked(append_request request) {
     entry.blob_size = static_cast<std::uint32_t>(blob.size());
     entry.blob_checksum = crc32c(blob);
     if (blob.size() <= record_inline_size_max &&
-        core_->index().inline_size() + blob.size() <= record_inline_total_max) {
+        core_->index().inline_size() + blob.size() <= record_inline_total_max && core_->has_log_room(blob.size())) {
         entry.blob = std::move(blob);
     } else {
         CO_TRY(entry.extents, co_await core_->write_blob(std::move(blob)));

@@ -66,6 +66,8 @@ using log_entry =
 void encode_log_entry(byte_vector& out, const log_entry& entry);
 std::size_t log_entry_size(const share_entry& entry);
 std::size_t log_entry_size(const record_entry& entry);
+inline constexpr std::size_t log_entry_size_max = record_inline_size_max + 128;  // a record here, or a list of extents
+static_assert(extent_count_max * 12 <= record_inline_size_max);
 
 struct segment_header {
     store_uuid store;

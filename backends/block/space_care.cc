@@ -22,15 +22,15 @@ bool is_zero(bytes_view bytes) {
 }  // namespace
 
 /// Room for the log: a running chain, a checkpoint of the index beside it, and some.
-std::uint64_t block_core::log_reserve() const {
+std::uint64_t block_core::log_reserve(std::size_t more) const {
     const std::uint64_t snapshot =
-        divide_up(index_.snapshot_size() + pending_->size, block_.segment_sectors * sector_size);
+        log_writer::segments_for(index_.snapshot_size() + pending_->size + more, block_.segment_sectors);
     return (log_segments_kept + 2 * snapshot) * block_.segment_sectors;
 }
 
 std::uint64_t block_core::checkpoint_limit() const {
     if (options_.checkpoint_after != 0) return divide_up(options_.checkpoint_after, sector_size);
-    const std::uint64_t snapshot = divide_up(index_.snapshot_size(), block_.segment_sectors * sector_size);
+    const std::uint64_t snapshot = log_writer::segments_for(index_.snapshot_size(), block_.segment_sectors);
     return (log_segments_before_checkpoint + snapshot) * block_.segment_sectors;
 }
 
@@ -68,6 +68,10 @@ void block_core::fill_segment_pool() {
 bool block_core::has_room(std::uint64_t sectors, room kind) const {
     if (kind == room::share) return sectors * sector_size + reserved <= user_free() * sector_size;
     return sectors + log_reserve() <= free_with_log() + control_segments * block_.segment_sectors;
+}
+
+bool block_core::has_log_room(std::size_t entry_bytes) const {
+    return log_reserve(entry_bytes) <= free_with_log() + control_segments * block_.segment_sectors;
 }
 
 task<extent_list> block_core::allocate(std::uint64_t sectors, room kind) {

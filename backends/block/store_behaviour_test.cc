@@ -25,6 +25,35 @@ TEST(block_store, a_commit_of_many_puts_costs_one_flush) {
     EXPECT_EQ(t.store->status().bytes_written - before.bytes_written, (5 * 3 + 1) * sector_size);
 }
 
+/// A writer sends a record behind the puts that it names, without waiting for their answers: one flush makes all
+/// durable.
+TEST(block_store, a_record_waits_for_puts_of_its_chunks_that_are_under_way) {
+    memory_disk_store t;
+    t.settle();
+    const auto before = t.store->status();
+    int good = 0;
+    const auto counted = [&good](std::exception_ptr failure, result<void> value) {
+        if (failure) std::rethrow_exception(failure);
+        EXPECT_TRUE(value) << value.error().message();
+        good += value ? 1 : 0;
+    };
+    for (const std::uint64_t i : {1U, 2U}) asio::co_spawn(t.core, t.volume->put(t.share(i, {100'000})), counted);
+    append_request request;
+    request.authority = request.entry.epoch = test_writer;
+    request.entry.sequence = 1;
+    request.entry.chunks = {t.id(1), t.id(2)};
+    request.entry.share = slice(buffer::copy_of(test_bytes(100, 1)));
+    asio::co_spawn(t.core, t.volume->append(std::move(request)), counted);
+    t.settle();
+    EXPECT_EQ(good, 3);
+    EXPECT_EQ(t.store->status().commit_count, before.commit_count + 1);
+    ASSERT_TRUE(t.reopen());
+    EXPECT_EQ(t.count(), 2U);
+    EXPECT_EQ(t.run(t.volume->state())->journal.last, 1U);
+    t.next_record = 2;
+    EXPECT_EQ(t.append({t.id(3)}).error().code, errc::not_found);
+}
+
 TEST(block_store, every_flipped_bit_of_a_share_is_noticed_and_a_put_heals) {
     memory_disk_store t;
     ASSERT_TRUE(t.put(1, {10'000, 300}));
@@ -235,6 +264,30 @@ TEST(block_store, fragmented_and_full_again_and_again) {
         ASSERT_TRUE(t.run(t.volume->sync()));
     }
     EXPECT_EQ(t.count(), 0U);
+}
+
+/// A full store may refuse records; it never comes to where a checkpoint has no room, so it opens again at any time.
+TEST(block_store, a_full_store_whose_journal_grows_opens_again) {
+    memory_disk_store t;
+    std::uint64_t next = 1;
+    while (t.put(next, {60'000})) ++next;
+    std::size_t records = 0;
+    for (bool refused = false; !refused; ++records) {
+        const auto done = t.append({}, 1000 + records % 3 * 3000);
+        if (!done) ASSERT_EQ(done.error().code, errc::no_space) << done.error().message();
+        refused = !done;
+        if (records % 100 == 0 || refused) ASSERT_TRUE(t.reopen()) << records;
+    }
+    EXPECT_GT(records, 5U);
+    EXPECT_FALSE(t.store->status().failed);
+    ASSERT_TRUE(t.remove(1));
+    ASSERT_TRUE(t.remove(2));
+    ASSERT_TRUE(t.run(t.volume->cut_journal(test_writer, t.next_record - 1)));
+    ASSERT_TRUE(t.run(t.volume->sync()));
+    t.settle();
+    EXPECT_TRUE(t.append({}, 1000));
+    EXPECT_TRUE(t.put(next, {60'000}));
+    EXPECT_TRUE(t.reopen());
 }
 
 TEST(block_store, volumes_do_not_mix) {

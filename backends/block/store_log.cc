@@ -5,7 +5,16 @@
 namespace warifu {
 
 std::size_t log_writer::batch_size_max(std::uint32_t segment_sectors) {
-    return std::min<std::size_t>((segment_sectors - 1) * sector_size - batch_header_size, log_batch_size_max);
+    const std::uint64_t room = segment_sectors - 1;
+    const std::uint64_t count = divide_up(room, std::uint64_t{log_batch_size_max / sector_size});
+    return room / count * sector_size - batch_header_size;
+}
+
+std::uint64_t log_writer::segments_for(std::uint64_t entry_bytes, std::uint32_t segment_sectors) {
+    const std::size_t batch = batch_size_max(segment_sectors);
+    const std::uint64_t batches = (segment_sectors - 1) / batch_sectors(batch);
+    // A batch ends before the first entry that does not fit.
+    return divide_up(entry_bytes, batches * (batch - std::min(log_entry_size_max, batch / 2)));
 }
 
 bool log_writer::needs_segment(std::size_t entry_bytes) const {

@@ -24,8 +24,10 @@ class log_writer {
     log_writer(device& disk, store_uuid store, std::uint32_t segment_sectors, log_position position)
         : disk_(disk), store_(store), segment_sectors_(segment_sectors), at_(std::move(position)) {}
 
-    /// The most entry bytes that one batch takes.
+    /// The most entry bytes that one batch takes: batches of this size fill a segment.
     static std::size_t batch_size_max(std::uint32_t segment_sectors);
+    /// The most segments that so many entry bytes take as batches that are filled as far as entries fit.
+    static std::uint64_t segments_for(std::uint64_t entry_bytes, std::uint32_t segment_sectors);
 
     /// Whether a batch of that many entry bytes begins a new segment: then add_segment first.
     bool needs_segment(std::size_t entry_bytes) const;

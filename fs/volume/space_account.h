@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "fs/base/limits.h"
+
 namespace warifu {
 
 class space_account {
@@ -29,6 +31,11 @@ class space_account {
         const std::uint64_t taken = (put_.load() - seen_.load()) + margin(capacity_);
         const std::uint64_t left = free_;
         return left > taken ? left - taken : 0;
+    }
+    /// Payload bytes of journal after which a snapshot is due: twice as much in a site's log (its checkpoints hold it
+    /// too) is half of the margin.
+    std::uint64_t journal_size_max() const {
+        return std::clamp<std::uint64_t>(capacity_ / 128, journal_size_snapshot / 16, journal_size_snapshot);
     }
     static constexpr std::uint64_t margin(std::uint64_t capacity) {
         return std::min(capacity / 32, std::uint64_t{256} << 20U);

@@ -174,7 +174,7 @@ task<> volume_impl::commit(std::unique_ptr<captured_edits> captured, std::vector
                 chunks_.committed({chunk.chunk});
                 dead_tables_.push_back(dead_table{chunk, due});
             }
-        if (journal_->bytes_since_snapshot() > journal_size_snapshot && !snapshot_preparing_ && !snapshot_wanted_) {
+        if (journal_->bytes_since_snapshot() > space_.journal_size_max() && !snapshot_preparing_ && !snapshot_wanted_) {
             snapshot_preparing_ = true;
             spawn(prepare_snapshot());
         }
