@@ -72,7 +72,7 @@ auto run_in(asio::thread_pool& pool, Work work) -> awaitable<std::invoke_result_
         // The value crosses threads inside the posted handler, so only the core thread touches `arrival`.
         auto value = std::make_shared<value_type>(work());
         asio::post(back, [arrival, value] { arrival->set(std::move(*value)); });
-        --simulated_time::busy;
+        simulated_time::rest();
     });
     auto value = co_await arrival->take();
     co_return std::move(*value);

@@ -25,6 +25,11 @@ class simulated_time {
     /// Threads that compute and will post to the core thread (fan_out.h's run_in, less those blocked in run_on): time
     /// must not move meanwhile.
     static inline std::atomic<int> busy = 0;
+    /// One thread fewer is busy.
+    static void rest() {
+        --busy;
+        busy.notify_one();
+    }
 
   private:
     friend awaitable<void> sleep_for(steady_clock::duration duration);
@@ -91,6 +96,7 @@ class async_mutex {
         async_mutex* owner_;
     };
     awaitable<guard> lock();
+    bool is_locked() const { return locked_; }
 
   private:
     void unlock();
@@ -151,7 +157,7 @@ T run_on(asio::io_context& core, awaitable<T> work) {
     };
     auto done = arrival->get_future();
     asio::co_spawn(core, std::move(work), arrive);
-    --simulated_time::busy;
+    simulated_time::rest();
     return done.get();
 }
 template <typename Work>

@@ -47,6 +47,13 @@ class world {
   private:
     dice& chance() { return state_->chance; }
 
+    /// False when none was busy.
+    static bool wait_for_workers() {
+        bool waited = false;
+        for (int busy = 0; (busy = simulated_time::busy.load()) > 0; waited = true) simulated_time::busy.wait(busy);
+        return waited;
+    }
+
     /// Runs until `work` is done: a handler, then what it asked of workers, and only when all is quiet time moves on.
     void finish(awaitable<void> work) {
         bool done = false;
@@ -57,11 +64,8 @@ class world {
         const deadline limit = steady_clock::now() + life_max;
         while (!done) {
             core_.restart();
-            if (core_.poll_one() != 0) {
-                while (simulated_time::busy.load() > 0) std::this_thread::yield();
-                continue;
-            }
-            if (simulated_time::busy.load() > 0) continue;
+            const bool handled = core_.poll_one() != 0;
+            if (wait_for_workers() || handled) continue;
             if (steady_clock::now() < limit && simulated_time::advance()) continue;
             report_.violation = "it hangs";
             return;
