@@ -8,6 +8,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "fs/base/buffer.h"
 #include "fs/files/file_system.h"
 #include "fs/mount/mount.h"
 #include "fs/mount/mount_point.h"
@@ -190,6 +191,7 @@ result<int> mount_in_foreground(mount_arguments arguments, ready_signal& ready) 
     how.patient = !held.is_first();
     how.follow = options.read_only;
     how.memory_size = arguments.memory_size / 4;
+    set_buffer_memory(arguments.memory_size / 8 * 5);  // the rest: key, tables of metadata, the program itself
     TRY(const auto session, core.wait_for(volume_session::open(core.context(), place.volume, site, how)));
     spdlog::info("volume open");
     auto outcome = serve(core, *session, place.volume, arguments, options, ready);

@@ -1,9 +1,12 @@
+#include <cstring>
+#include <fstream>
 #include <gtest/gtest.h>
 
 #include "fs/base/buffer.h"
 #include "fs/base/codec.h"
 #include "fs/base/crc32c.h"
 #include "fs/base/ids.h"
+#include "fs/base/limits.h"
 #include "fs/base/random.h"
 
 namespace warifu {
@@ -59,6 +62,35 @@ TEST(buffer, is_aligned_recycled_and_wiped) {
     const buffer again(10'000);
     ASSERT_EQ(again.data(), where) << "the block is recycled";
     for (const std::byte byte : again.view()) ASSERT_EQ(byte, std::byte{0});
+}
+
+/// Freed blocks of one size give way to blocks in use of another: what is resident stays below what was set.
+TEST(buffer, freed_blocks_give_way) {
+    const auto resident = [] {
+        std::ifstream statm("/proc/self/statm");
+        std::size_t pages = 0;
+        statm >> pages >> pages;
+        return pages * 4096;
+    };
+    constexpr std::size_t most = 64U << 20U;
+    set_buffer_memory(most);
+    const std::size_t before = resident();
+    const auto fill = [](std::size_t size, std::size_t whole) {
+        std::vector<buffer> some;
+        for (std::size_t at = 0; at < whole; at += size) {
+            some.emplace_back(size);
+            std::memset(some.back().data(), 1, size);
+        }
+        return some;
+    };
+    for (int turn = 0; turn < 3; ++turn) {
+        fill(4096, most);
+        const auto large = fill(1U << 20U, most);
+        EXPECT_LT(resident(), before + most + most / 4);
+        if (turn == 0) EXPECT_GT(resident(), before + most / 2);
+    }
+    EXPECT_LT(resident(), before + most + most / 4);
+    set_buffer_memory(buffer_memory_max);
 }
 
 TEST(buffer, slices_share_one_owner) {

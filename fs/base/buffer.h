@@ -45,6 +45,10 @@ class buffer {
     std::size_t capacity_ = 0;
 };
 
+/// Freed blocks that wait to be used again give way when they and the blocks in use would be more than `most` bytes:
+/// buffer_memory_max before the first call. Any thread.
+void set_buffer_memory(std::size_t most);
+
 /// A read-only view that keeps its buffer alive: how bulk bytes are handed to several stores at once without a copy.
 class slice {
   public:

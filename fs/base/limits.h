@@ -36,8 +36,7 @@ inline constexpr std::size_t record_edit_size_max = 3U << 20U;        // edits i
 inline constexpr std::size_t journal_size_snapshot = 16U << 20U;      // payload bytes after which a snapshot is due
 inline constexpr std::size_t snapshot_log_size_max = 2U << 20U;       // a larger live log is flushed to tables first
 inline constexpr std::size_t shares_in_flight_size_max = 96U << 20U;  // split and on their way, all sites together
-inline constexpr std::size_t shares_kept_size_max = 96U
-                                                    << 20U;  // put, kept until their commit in case a site loses them
+inline constexpr std::size_t shares_kept_size_max = 96U << 20U;  // put, kept until commit in case a site loses them
 inline constexpr std::uint32_t snapshot_wait_ms = 30'000;
 inline constexpr std::uint32_t removal_delay_ms = 10'000;  // followers may still read what a commit freed
 inline constexpr std::uint32_t heartbeat_interval_ms = 2'000;
@@ -143,6 +142,7 @@ inline constexpr std::size_t config_text_size_max = 4096;  // one string
 inline constexpr std::size_t access_entry_count_max = 4096;
 
 // Memory
-inline constexpr std::size_t buffer_recycle_size_max = 192U << 20U;
+inline constexpr std::size_t buffer_recycle_size_max = 192U << 20U;  // freed blocks that wait to be used again,
+inline constexpr std::size_t buffer_memory_max = 320U << 20U;  // while there are not more of all (set_buffer_memory)
 
 }  // namespace warifu
