@@ -149,7 +149,10 @@ void chunk_writer::start_puts() {
 }
 
 awaitable<void> chunk_writer::put_one(chunk_pointer chunk) {
-    auto outcome = co_await volume_.put_chunk(chunk->id, chunk->pieces);
+    auto outcome = co_await volume_.put_chunk(chunk->id, chunk->pieces, [this, chunk] {
+        chunk->on_its_way = true;
+        put_done_.set();
+    });
     --puts_running_;
     if (outcome) {
         drop(chunk);
@@ -185,18 +188,25 @@ void chunk_writer::drop(const chunk_pointer& chunk) {
     budget_.add(-static_cast<std::int64_t>(bytes), -static_cast<std::int64_t>(memory));
 }
 
-task<> chunk_writer::wait_put(std::vector<chunk_pointer> chunks) {
-    const auto under_way = [](const chunk_pointer& chunk) {
+task<> chunk_writer::wait_sent(std::vector<chunk_pointer> chunks) {
+    const auto is_awaited = [](const chunk_pointer& chunk) {
         const auto state = chunk->state.load();
-        return state == phase::waiting || state == phase::putting;
+        return state == phase::waiting || (state == phase::putting && !chunk->on_its_way);
     };
-    while (std::any_of(chunks.begin(), chunks.end(), under_way)) {
+    while (std::ranges::any_of(chunks, is_awaited)) {
         put_done_.reset();
         co_await put_done_.wait();
     }
     for (const auto& chunk : chunks)
         if (chunk->state == phase::failed) co_return fail(*chunk->failure);
     co_return result<void>{};
+}
+
+awaitable<void> chunk_writer::wait_put(std::vector<chunk_pointer> chunks) {
+    while (std::ranges::any_of(chunks, [](const chunk_pointer& chunk) { return chunk->state == phase::putting; })) {
+        put_done_.reset();
+        co_await put_done_.wait();
+    }
 }
 
 result<void> chunk_writer::refit_failed(const inode_table& inodes) {

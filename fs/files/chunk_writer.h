@@ -33,6 +33,7 @@ struct chunk_in_flight {
     // Written on the core thread; filling -> waiting by whoever closes it.
     std::atomic<phase> state = phase::filling;
     std::optional<error> failure;  // core thread
+    bool on_its_way = false;       // core thread: a commit may name it
 };
 using chunk_pointer = std::shared_ptr<chunk_in_flight>;
 
@@ -71,8 +72,10 @@ class chunk_writer {
     void forget_failure(inode_number number);
 
     // ---- core thread ----
-    /// Waits until none of them is waiting or being put; the first error if one failed.
-    task<> wait_put(std::vector<chunk_pointer> chunks);
+    /// Waits until a commit may name all of them; the first error if one failed.
+    task<> wait_sent(std::vector<chunk_pointer> chunks);
+    /// Waits until none of them is being put.
+    awaitable<void> wait_put(std::vector<chunk_pointer> chunks);
     /// No put is started any more.
     void abandon() { abandoned_ = true; }
     std::uint64_t chunks_put() const { return chunks_put_.load(); }

@@ -94,6 +94,7 @@ awaitable<bool> committer::attempt(bool seal, bool forced) {
         if (!writable && writable.error().code == errc::read_only) set_fatal(writable.error());
     }
     settle(taken->generation, outcome);
+    co_await writer_.wait_put(taken->chunks);  // answers that come after the commit's
     co_return outcome.has_value();
 }
 
@@ -113,7 +114,7 @@ committer::cut committer::make_cut(bool seal, bool forced) {
 }
 
 task<> committer::make_durable(std::shared_ptr<cut> taken) {
-    auto put = co_await writer_.wait_put(taken->chunks);
+    auto put = co_await writer_.wait_sent(taken->chunks);
     if (!put) {
         co_await take_back(taken);
         co_return put;

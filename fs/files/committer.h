@@ -8,9 +8,9 @@
 //
 // A cut: seal dirty files (each under its own hold of the namespace lock), refit failed chunks, then in one hold: close
 // the packing chunk, take the list of chunks, capture. So everything that the edits name is in the list. Then, without
-// locks: wait for the puts, commit. When a put failed the edits go back to the volume, the waiting get the error, and
-// the next attempt carries the same edits and the mended ones in one record: no record ever names bytes that are not at
-// the sites.
+// locks: wait for the puts (small ones need only be on their way), commit. When a put failed the edits go back to the
+// volume, the waiting get the error, and the next attempt carries the same edits and the mended ones in one record: no
+// record ever names bytes that are not at the sites.
 
 #include <atomic>
 #include <list>

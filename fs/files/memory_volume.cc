@@ -169,7 +169,7 @@ std::unique_ptr<captured_edits> memory_volume::give_back(std::unique_ptr<capture
     return nullptr;
 }
 
-task<> memory_volume::put_chunk(chunk_id id, std::vector<slice> pieces) {
+task<> memory_volume::put_chunk(chunk_id id, std::vector<slice> pieces, std::function<void()> /*on_its_way*/) {
     co_await pause(sites_->put_delay_ms);
     while (sites_->hold_puts) co_await pause(1);
     ++sites_->puts;

@@ -16,6 +16,11 @@ constexpr auto lie_avoid_time = std::chrono::seconds(60);
 constexpr std::size_t metadata_piece_size_aim = 32U << 10U;
 constexpr std::size_t worker_size_min = 64U << 10U;  // less is split and reconstructed on the core thread
 
+std::size_t shares_size(std::size_t memory_size, const scheme& shape, std::size_t most) {
+    constexpr std::size_t chunk_count_min = 4;
+    return std::min(std::max(memory_size, chunk_count_min * chunk_size_max * shape.n()), most);
+}
+
 }  // namespace
 
 struct chunk_io::pending_chunk {
@@ -25,13 +30,15 @@ struct chunk_io::pending_chunk {
 };
 
 chunk_io::chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool,
-                   std::shared_ptr<random_supply> randomness)
+                   std::shared_ptr<random_supply> randomness, std::size_t memory_size)
     : members_(members),
       shape_(shape),
       volume_(volume),
       pool_(pool),
       randomness_(std::move(randomness)),
-      in_flight_(members.executor, shares_in_flight_size_max),
+      in_flight_(members.executor, shares_size(memory_size, shape, shares_in_flight_size_max)),
+      put_done_(members.executor),
+      kept_size_max_(shares_size(memory_size, shape, shares_kept_size_max)),
       idle_(members.executor) {}
 
 awaitable<void> chunk_io::wait_idle() {
@@ -102,7 +109,7 @@ task<std::unique_ptr<random_source>> chunk_io::draw(std::size_t size, key_use us
     }
 }
 
-task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
+task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces, std::function<void()> on_its_way) {
     CO_TRY_VOID(members_.check_writable());
     std::size_t size = 0;
     std::vector<std::uint32_t> sizes;
@@ -124,22 +131,39 @@ task<> chunk_io::put(chunk_id id, chunk_kind kind, std::vector<slice> pieces) {
         if (link.role == site_role::member) calls.start(link.index.value, put_at_member(link.index, chunk));
         if (link.role == site_role::learner) learners.start(link.index.value, put_at_learner(link.index, chunk));
     }
+    putting_.insert(id);
+    // Only when the record is certain to come behind it: nothing else is on its way, and no site learns (one that was
+    // refused a record starts anew).
+    const bool alone = putting_.size() == 1 && size < worker_size_min;
+    if (on_its_way && alone && learners.running() == 0) on_its_way();
     co_await calls.wait_all();
+    putting_.erase(id);
+    put_done_.set();
     keep(chunk);
     failpoint("put.all_members");
     co_return members_.check_writable();
+}
+
+awaitable<bool> chunk_io::wait_put(std::vector<chunk_id> chunks) {
+    bool waited = false;
+    while (std::ranges::any_of(chunks, [this](const chunk_id& id) { return putting_.contains(id); })) {
+        waited = true;
+        put_done_.reset();
+        co_await put_done_.wait();
+    }
+    co_return waited;
 }
 
 /// Keeps the shares until their commit; the oldest go early when room is short (a site that then loses them drops out).
 void chunk_io::keep(const std::shared_ptr<pending_chunk>& chunk) {
     kept_.push_back(chunk);
     kept_size_ += chunk->size;
-    while (kept_size_ > shares_kept_size_max && kept_.size() > 1) {
+    while (kept_size_ > kept_size_max_ && kept_.size() > 1) {
         kept_size_ -= kept_.front()->size;
         uncommitted_.erase(kept_.front()->id);
         kept_.pop_front();
     }
-    if (kept_size_ > shares_kept_size_max / 2 && commit_wanted) commit_wanted();
+    if (kept_size_ > kept_size_max_ / 2 && commit_wanted) commit_wanted();
 }
 
 task<> chunk_io::put_at_member(share_index site, std::shared_ptr<pending_chunk> chunk) {

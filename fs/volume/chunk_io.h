@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "fs/async/fan_out.h"
@@ -25,8 +26,10 @@ struct chunk_io_counters {
 
 class chunk_io {
   public:
+    /// At most `memory_size` bytes of shares, or those of a few chunks, are on their way, and as many wait for their
+    /// commit.
     chunk_io(membership& members, const scheme& shape, const volume_id& volume, asio::thread_pool& pool,
-             std::shared_ptr<random_supply> randomness);
+             std::shared_ptr<random_supply> randomness, std::size_t memory_size);
 
     /// The secret points of an epoch whose chunks may be met. Any thread.
     void add_keys(const epoch_keys& keys);
@@ -40,8 +43,11 @@ class chunk_io {
 
     /// Splits on a worker and puts the shares at every member; returns when each member has them or was dropped. The
     /// shares stay in memory until committed() so that a site that lost them can be given them again. Waits (and says
-    /// so in membership::waiting_for) while a site lacks space or key.
-    task<> put(chunk_id id, chunk_kind kind, std::vector<slice> pieces);
+    /// so in membership::waiting_for) while a site lacks space or key. A small one, alone, is said to be on its way
+    /// once its shares were given to the links.
+    task<> put(chunk_id id, chunk_kind kind, std::vector<slice> pieces, std::function<void()> on_its_way = {});
+    /// Waits until none of these is being put any more. False when none was.
+    awaitable<bool> wait_put(std::vector<chunk_id> chunks);
     /// Puts these uncommitted chunks once more at a site.
     awaitable<void> put_again(share_index site, std::vector<chunk_id> chunks);
     /// Called when the kept shares fill half of their room: a commit would let them go.
@@ -94,9 +100,12 @@ class chunk_io {
     void keep(const std::shared_ptr<pending_chunk>& chunk);
 
     byte_budget in_flight_;
+    std::unordered_set<chunk_id> putting_;
+    event put_done_;
     std::unordered_map<chunk_id, std::shared_ptr<pending_chunk>> uncommitted_;
     std::list<std::shared_ptr<pending_chunk>> kept_;  // put everywhere, oldest first
     std::size_t kept_size_ = 0;                       // bytes of shares
+    const std::size_t kept_size_max_;
     chunk_io_counters counters_;
     /// Counts a request that may outlive who asked for it.
     class outstanding {

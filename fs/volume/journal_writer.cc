@@ -103,14 +103,16 @@ task<> journal_writer::send_to(share_index site, append_request request) {
 task<> journal_writer::send_to_member(share_index site, append_request request) {
     site_link& link = members_.site(site);
     const auto store = link.store;
-    for (int tries = 0; members_.current.has(site) && members_.check_writable(); ++tries) {
+    int given_again = 0;
+    while (members_.current.has(site) && members_.check_writable()) {
         const auto done = co_await store->append(request);
         if (done) {
             members_.waiting_for.erase(site);
             failpoint("append.one_member");
             co_return done;
         }
-        if (done.error().code == errc::not_found && tries < put_again_max) {
+        if (done.error().code == errc::not_found && co_await chunks_.wait_put(request.entry.chunks)) continue;
+        if (done.error().code == errc::not_found && given_again++ < put_again_max) {
             // The site lost puts that it had not yet made durable (it was restarted): they are still in memory here.
             co_await chunks_.put_again(site, request.entry.chunks);
             continue;

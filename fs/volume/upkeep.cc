@@ -111,6 +111,8 @@ awaitable<void> volume_impl::say_goodbye() {
 /// A view that shrank while nothing was written becomes durable too.
 awaitable<void> volume_impl::write_view_if_dirty() {
     if (!members_.view_dirty || !members_.check_writable()) co_return;
+    // Who has the lock writes the view with a record, or the next beat does: no beat waits for a record that waits.
+    if (journal_->commit_lock().is_locked()) co_return;
     const auto lock = co_await journal_->commit_lock().lock();
     if (members_.view_dirty) co_await journal_->append(journal_record(), {});
 }

@@ -46,7 +46,8 @@ struct volume_options {
     bool newest = false;
     std::uint32_t writer_wait_ms =
         warifu::writer_wait_ms;                 // how long to wait for a writer of this machine that is leaving
-    std::size_t memory_size = 128U << 20U;      // for RocksDB and table pieces, bytes
+    std::size_t memory_size = 128U << 20U;  // for RocksDB and table pieces, bytes; three quarters more for shares on
+                                            // their way, and as much for those that wait for their commit
     std::shared_ptr<random_supply> randomness;  // of shares; null: drbg
     claim pad_claim = claim::simulated;         // the weakest of the links in use
     std::uint32_t removal_delay_ms = warifu::removal_delay_ms;   // followers may read that long what a commit freed
@@ -132,8 +133,9 @@ class volume {
     /// Splits `pieces` (secret bytes, 1 .. chunk_piece_count_max pieces, chunk_size() bytes at most together) on a
     /// worker and puts the shares at every member of the view (learners too, without waiting). Returns when the members
     /// have them, not yet durably. A silent member is dropped from the view rather than waited for. Errors: no_space,
-    /// no_key, read_only, stale_epoch.
-    virtual task<> put_chunk(chunk_id id, std::vector<slice> pieces) = 0;
+    /// no_key, read_only, stale_epoch. May call `on_its_way` before: from then on a commit may name the chunk, because
+    /// the members get it before the record; should it fail nevertheless, so does that commit.
+    virtual task<> put_chunk(chunk_id id, std::vector<slice> pieces, std::function<void()> on_its_way = {}) = 0;
 
     /// Secret bytes [offset, offset + size) of the piece that `where` names (offset counts from the piece's start),
     /// verified. Errors: missing_shares, bad_tag (no k good shares), timed_out.

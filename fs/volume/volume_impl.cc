@@ -25,7 +25,8 @@ volume_impl::volume_impl(asio::io_context& core, volume_options options, scheme 
                }()),
       codec_(shape, options_.id),
       chunks_(members_, shape, options_.id, pool_,
-              options_.randomness ? options_.randomness : std::make_shared<drbg_supply>()),
+              options_.randomness ? options_.randomness : std::make_shared<drbg_supply>(),
+              options_.memory_size / 4 * 3),
       identity_(this_writer()),
       snapshot_done_(core.get_executor()),
       loops_done_(core.get_executor()),
@@ -68,10 +69,10 @@ result<void> volume_impl::check_writable() const {
     return {};
 }
 
-task<> volume_impl::put_chunk(chunk_id id, std::vector<slice> pieces) {
+task<> volume_impl::put_chunk(chunk_id id, std::vector<slice> pieces, std::function<void()> on_its_way) {
     std::uint64_t units = 0;
     for (const slice& piece : pieces) units += unit_count(static_cast<std::uint32_t>(piece.size()));
-    auto done = co_await chunks_.put(id, chunk_kind::data, std::move(pieces));
+    auto done = co_await chunks_.put(id, chunk_kind::data, std::move(pieces), std::move(on_its_way));
     if (done) space_.put(units * shape_.unit_size());  // a share is as large as its secret
     publish_status();
     co_return done;

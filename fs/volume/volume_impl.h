@@ -51,7 +51,7 @@ class volume_impl final : public volume, public table_chunk_io {
     result<void> check_writable() const override;
     std::unique_ptr<captured_edits> capture() override;
     std::unique_ptr<captured_edits> give_back(std::unique_ptr<captured_edits> edits) override;
-    task<> put_chunk(chunk_id id, std::vector<slice> pieces) override;
+    task<> put_chunk(chunk_id id, std::vector<slice> pieces, std::function<void()> on_its_way) override;
     task<slice> read(extent where, std::uint32_t offset, std::uint32_t size) override;
     task<> commit(std::unique_ptr<captured_edits> edits, std::vector<chunk_id> chunks) override;
     void set_commit_wanted(std::function<void()> ask) override {

@@ -73,6 +73,7 @@ client::client(asio::io_context& core, std::shared_ptr<world_state> world, chron
       book_(book),
       options_(std::move(options)),
       state_(std::make_shared<client_state>(core.get_executor())),
+      puts_(core.get_executor()),
       idle_(core.get_executor()),
       shut_(core.get_executor()) {
     state_->cut.resize(world_->sites.size());
@@ -200,7 +201,16 @@ task<> client::do_change() {
     if (c.removes) co_return result<void>();
     std::vector<slice> pieces;
     pieces.emplace_back(buffer::copy_of(content_of(number, c.size)));
-    CO_TRY_VOID(co_await volume_->put_chunk(chunk, std::move(pieces)));
+    // As fs/files does: the commit need not wait for the put's end.
+    const auto sent = std::make_shared<event>(core_.get_executor());
+    const auto put = [](client* self, chunk_id id, std::vector<slice> bytes, std::shared_ptr<event> gone) -> task<> {
+        auto done = co_await self->volume_->put_chunk(id, std::move(bytes), [gone] { gone->set(); });
+        gone->set();
+        co_return done;
+    };
+    puts_.start(number, put(this, chunk, std::move(pieces), sent));
+    co_await sent->wait();
+    if (const auto ended = puts_.done().find(number); ended != puts_.done().end()) CO_TRY_VOID(ended->second);
     chunks_.push_back(chunk);
     co_return result<void>();
 }
@@ -241,6 +251,7 @@ awaitable<void> client::live(unsigned changes) {
         // Left alone it goes on beating its heart until somebody ends it.
         if (going_on && !state_->dead) going_on = (co_await commit()).has_value();
         co_await shut();
+        co_await puts_.wait_all();
         volume_.reset();
     }
     ended_ = true;

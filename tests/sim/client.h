@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "fs/async/fan_out.h"
 #include "fs/volume/volume.h"
 #include "tests/sim/network.h"
 
@@ -105,6 +106,7 @@ class client {
     asio::thread_pool worker_{1};
     std::uint64_t last_ = 0;
     std::vector<chunk_id> chunks_;
+    fan_out<void> puts_;  // by number of change
     bool ended_ = false;
     int jobs_ = 0;  // on the worker
     event idle_;
