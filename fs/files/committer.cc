@@ -85,6 +85,7 @@ awaitable<void> committer::run() {
 awaitable<bool> committer::attempt(bool seal, bool forced) {
     const auto work = [this, seal, forced] { return std::make_shared<cut>(make_cut(seal, forced)); };
     const std::shared_ptr<cut> taken = co_await run_in(worker_, work);
+    const std::vector<chunk_pointer> chunks = taken->chunks;
     auto outcome = taken->outcome;
     if (outcome && taken->edits) outcome = co_await make_durable(taken);
     if (!outcome) {
@@ -94,7 +95,7 @@ awaitable<bool> committer::attempt(bool seal, bool forced) {
         if (!writable && writable.error().code == errc::read_only) set_fatal(writable.error());
     }
     settle(taken->generation, outcome);
-    co_await writer_.wait_put(taken->chunks);  // answers that come after the commit's
+    co_await writer_.wait_put(chunks);  // answers that come after the commit's
     co_return outcome.has_value();
 }
 
