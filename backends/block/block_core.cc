@@ -79,7 +79,7 @@ task<byte_vector> block_core::load_blob(stored_record record) {
 task<extent_list> block_core::write_blob(byte_vector blob) {
     buffer bytes = buffer::zeroed(round_up(blob.size(), sector_size));
     std::memcpy(bytes.data(), blob.data(), blob.size());
-    CO_TRY(extent_list place, co_await allocate(bytes.size() / sector_size, room::control));
+    CO_TRY(extent_list place, co_await allocate(bytes.size() / sector_size, room::record));
     std::vector<sector_output> list;
     std::size_t at = 0;
     for (const extent& e : place) {

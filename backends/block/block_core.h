@@ -28,9 +28,9 @@ struct dying_extents {
     extent_list extents;
 };
 
-/// What an allocation may use: shares what is free and not reserved; the journal and removes also what is reserved and
-/// a part of the log's room, so that they work in a full store.
-enum class room : std::uint8_t { share, control };
+/// What an allocation may use: shares what is free and not reserved; records and removes also what is reserved and a
+/// part of the log's room, so that they work in a full store.
+enum class room : std::uint8_t { share, record, remove };
 
 /// A lock that keeps its mutex alive.
 struct held_lock {
@@ -94,8 +94,8 @@ class block_core : public std::enable_shared_from_this<block_core> {
 
     // space_care.cc
     task<extent_list> allocate(std::uint64_t sectors, room kind);
-    /// Whether the log has room for `entry_bytes` more that stay in the index, with every checkpoint that follows.
-    bool has_log_room(std::size_t entry_bytes) const;
+    /// Sets segments aside for the log, with an entry that comes, and for its checkpoints. False: there are too few.
+    bool fill_segment_pool(room kind);
     void free_unlogged(const extent_list& written);
     void collect_dying();
     void kick_eraser();
@@ -164,8 +164,9 @@ class block_core : public std::enable_shared_from_this<block_core> {
     task<> open_raw(extent where);
     std::uint64_t free_with_log() const;
     bool has_room(std::uint64_t sectors, room kind) const;
-    void fill_segment_pool();
-    std::uint64_t log_reserve(std::size_t more = 0) const;  // sectors, when `more` bytes of entries join
+    bool give_back_segment(room kind);
+    std::uint64_t log_reserve(room kind) const;             // sectors
+    std::uint64_t log_sectors() const;                      // sectors that the log has, in use and set aside
     std::uint64_t checkpoint_limit() const;                 // sectors of log
     extent_list used_extents() const;
 

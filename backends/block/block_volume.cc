@@ -226,7 +226,7 @@ task<placed_ptr> block_volume::rewrite_without(share_removal removal, placed_ptr
         CO_TRY(auto bytes, co_await core_->read_ranges(old, head, std::vector{range}));
         pieces.push_back(std::move(bytes[0]));
     }
-    co_return co_await core_->write_share(std::move(next), std::move(pieces), room::control);
+    co_return co_await core_->write_share(std::move(next), std::move(pieces), room::remove);
 }
 
 task<std::vector<chunk_id>> block_volume::list(chunk_id after, std::uint32_t count) {
@@ -288,7 +288,8 @@ task<batch_ptr> block_volume::append_locked(append_request request) {
     entry.blob_size = static_cast<std::uint32_t>(blob.size());
     entry.blob_checksum = crc32c(blob);
     if (blob.size() <= record_inline_size_max &&
-        core_->index().inline_size() + blob.size() <= record_inline_total_max && core_->has_log_room(blob.size())) {
+        core_->index().inline_size() + blob.size() <= record_inline_total_max &&
+        core_->fill_segment_pool(room::share)) {
         entry.blob = std::move(blob);
     } else {
         CO_TRY(entry.extents, co_await core_->write_blob(std::move(blob)));

@@ -128,7 +128,7 @@ void block_core::finish(commit_batch& batch, bool good) {
 task<std::uint64_t> block_core::take_segment() {
     const deadline until = deadline_in_ms(request_timeout_ms);
     for (;;) {
-        fill_segment_pool();
+        fill_segment_pool(room::record);
         if (segment_pool_.empty())
             if (const auto run = space_.take_clean_run(block_.segment_sectors)) co_return run->first;
         if (!segment_pool_.empty()) {

@@ -162,11 +162,9 @@ task<> block_core::start_serving(bool must_rewrite) {
     media_errors_ = 0;  // torn tails are no fault of the medium
     // What was found may still lie in a volatile cache; whoever sees it must be able to rely on it.
     CO_TRY_VOID(co_await disk_->flush());
-    fill_segment_pool();
-    while (log_reserve() > (log_ ? log_->sectors() : 0) + (segment_pool_.size() + 2) * block_.segment_sectors) {
+    while (!fill_segment_pool(room::record)) {
         CO_TRY(const bool more, co_await erase_step());
         if (!more) break;
-        fill_segment_pool();
     }
     if (must_rewrite) {
         block_.free_is_clean = false;

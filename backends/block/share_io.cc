@@ -264,7 +264,7 @@ task<placed_ptr> block_core::write_revision(volume_ptr volume, chunk_id chunk, p
         return share_head_sectors(extents + data.size(), head.description.piece_sizes.size(),
                                   head.sector_checksums.size(), head.side.size());
     };
-    CO_TRY(extent_list place, co_await allocate(size_of(extent_count_max), room::control));
+    CO_TRY(extent_list place, co_await allocate(size_of(extent_count_max), room::remove));
     if (place.size() + data.size() > extent_count_max) {
         space_.give_back(place);
         co_return placed_ptr();  // in too many runs: the caller writes the share anew

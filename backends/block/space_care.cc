@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t erase_sectors = erase_step_size / sector_size;
 constexpr std::uint32_t raw_step_sectors = 16 * erase_sectors;
 constexpr std::uint64_t log_segments_kept = 8;
-constexpr std::uint64_t control_segments = 2;  // of those kept, what journal and removes may use when all else is full
+constexpr std::uint64_t control_segments = 2;  // of those kept, what records and removes may use when all else is full
 constexpr std::uint64_t log_segments_before_checkpoint = 4;
 
 bool is_zero(bytes_view bytes) {
@@ -21,11 +21,12 @@ bool is_zero(bytes_view bytes) {
 
 }  // namespace
 
-/// Room for the log: a running chain, a checkpoint of the index beside it, and some.
-std::uint64_t block_core::log_reserve(std::size_t more) const {
+/// Room for the log: a running chain, a checkpoint of the index and of an entry that comes beside it, and some.
+std::uint64_t block_core::log_reserve(room kind) const {
     const std::uint64_t snapshot =
-        log_writer::segments_for(index_.snapshot_size() + pending_->size + more, block_.segment_sectors);
-    return (log_segments_kept + 2 * snapshot) * block_.segment_sectors;
+        log_writer::segments_for(index_.snapshot_size() + pending_->size + log_entry_size_max, block_.segment_sectors);
+    const std::uint64_t kept = kind == room::share ? log_segments_kept : log_segments_kept - control_segments;
+    return (kept + 2 * snapshot) * block_.segment_sectors;
 }
 
 std::uint64_t block_core::checkpoint_limit() const {
@@ -40,38 +41,41 @@ std::uint64_t block_core::capacity() const {
 }
 
 std::uint64_t block_core::free_with_log() const {
-    const std::uint64_t log = (log_ ? log_->sectors() : 0) + segment_pool_.size() * block_.segment_sectors;
-    return space_.free_count() + log + retiring_sectors_;
+    return space_.free_count() + log_sectors();
 }
 
 std::uint64_t block_core::user_free() const {
-    const std::uint64_t all = free_with_log(), kept = log_reserve();
+    const std::uint64_t all = free_with_log(), kept = log_reserve(room::share);
     return all > kept ? all - kept : 0;
 }
 
-/// Segments for the log are set aside first, so that a full and fragmented store can still write its log.
-void block_core::fill_segment_pool() {
-    const std::uint64_t segment = block_.segment_sectors;
-    const std::uint64_t log = (log_ ? log_->sectors() : 0) + retiring_sectors_;
-    const std::uint64_t wanted = log_reserve() - control_segments * segment;
-    while (!segment_pool_.empty() && log + segment_pool_.size() * segment > wanted) {
-        space_.give_back(extent_list{extent{segment_pool_.back(), block_.segment_sectors}});
-        segment_pool_.pop_back();
-    }
-    while (log + (segment_pool_.size() + 1) * segment <= wanted) {
+std::uint64_t block_core::log_sectors() const {
+    return (log_ ? log_->sectors() : 0) + retiring_sectors_ + segment_pool_.size() * block_.segment_sectors;
+}
+
+/// What the log may need is set aside first, so that a full and fragmented store can still write it.
+bool block_core::fill_segment_pool(room kind) {
+    const std::uint64_t wanted = log_reserve(kind);
+    while (log_sectors() + block_.segment_sectors <= wanted) {
         const auto run = space_.take_clean_run(block_.segment_sectors);
-        if (!run) return;
+        if (!run) return false;
         segment_pool_.push_back(run->first);
     }
+    return true;
+}
+
+/// Segments that the log does not need now are kept while there is other space: an index that grows again finds them
+/// in one piece.
+bool block_core::give_back_segment(room kind) {
+    if (segment_pool_.empty() || log_sectors() < log_reserve(kind) + block_.segment_sectors) return false;
+    space_.give_back(extent_list{extent{segment_pool_.back(), block_.segment_sectors}});
+    segment_pool_.pop_back();
+    return true;
 }
 
 bool block_core::has_room(std::uint64_t sectors, room kind) const {
     if (kind == room::share) return sectors * sector_size + reserved <= user_free() * sector_size;
-    return sectors + log_reserve() <= free_with_log() + control_segments * block_.segment_sectors;
-}
-
-bool block_core::has_log_room(std::size_t entry_bytes) const {
-    return log_reserve(entry_bytes) <= free_with_log() + control_segments * block_.segment_sectors;
+    return sectors + log_reserve(kind) <= free_with_log();
 }
 
 task<extent_list> block_core::allocate(std::uint64_t sectors, room kind) {
@@ -83,8 +87,11 @@ task<extent_list> block_core::allocate(std::uint64_t sectors, room kind) {
     }
     for (;;) {
         CO_TRY_VOID(check_working());
-        fill_segment_pool();
-        if (auto got = space_.take_clean(sectors)) {
+        // A remove lets the index shrink and needs no more log than there is.
+        const bool log_fits = fill_segment_pool(kind) || kind == room::remove;
+        auto got = log_fits ? space_.take_clean(sectors) : std::nullopt;
+        while (log_fits && !got && give_back_segment(kind)) got = space_.take_clean(sectors);
+        if (got) {
             if (space_.clean_count() * sector_size < options_.zero_ahead / 2) kick_eraser();
             co_return std::move(*got);
         }
@@ -127,7 +134,7 @@ awaitable<void> block_core::erase_loop(std::shared_ptr<block_core> self) {
     while (!stopped_ && !failure_) {
         const auto more = co_await erase_step();
         if (!more || !*more) break;
-        fill_segment_pool();
+        fill_segment_pool(room::record);
         space_changed_.set();
     }
     erasing_ = false;

@@ -290,6 +290,40 @@ TEST(block_store, a_full_store_whose_journal_grows_opens_again) {
     EXPECT_TRUE(t.reopen());
 }
 
+/// All free space is in pieces that are too small for the log: records stay out of it, and what would let the index
+/// grow beyond the log's segments is refused. It is never the log that finds no room.
+TEST(block_store, a_store_whose_free_space_is_in_pieces_keeps_working) {
+    memory_disk_store t(32U << 20U);  // segments of 16 sectors
+    std::uint64_t next = 1;
+    while (t.put(next, {100})) ++next;
+    for (std::uint64_t i = 1; i < next; ++i)
+        if (i % 8 != 0) ASSERT_TRUE(t.remove(i));  // leaves runs of 14 sectors
+    ASSERT_TRUE(t.run(t.volume->sync()));
+    t.settle();
+    for (int big = 0; big < 20 && t.put(next, {60'000}); ++big) ++next;  // 16 sectors each: the whole runs
+    const auto until_refused = [](auto change) {
+        std::size_t count = 0;
+        for (;; ++count)
+            if (const auto done = change(); !done) {
+                EXPECT_EQ(done.error().code, errc::no_space) << done.error().message();
+                return count;
+            }
+    };
+    EXPECT_GT(until_refused([&] { return t.put(next++, {100}); }), 100U);
+    EXPECT_GT(until_refused([&] { return t.append({}, 4000); }), 400U);
+    EXPECT_GT(t.store->status().free, 4U << 20U);
+    EXPECT_FALSE(t.store->status().failed);
+    ASSERT_TRUE(t.reopen());
+    EXPECT_EQ(t.run(t.volume->state())->journal.last, t.next_record - 1);
+    for (std::uint64_t i = 8; i < next - 1; i += 8) static_cast<void>(t.remove(i));
+    ASSERT_TRUE(t.run(t.volume->cut_journal(test_writer, t.next_record - 1)));
+    ASSERT_TRUE(t.run(t.volume->sync()));
+    t.settle();
+    EXPECT_TRUE(t.append({}, 4000));
+    EXPECT_TRUE(t.put(next, {60'000}));
+    EXPECT_TRUE(t.reopen());
+}
+
 TEST(block_store, volumes_do_not_mix) {
     memory_disk_store t;
     const auto other = *t.store->open_volume(volume_id{{std::byte{9}}});
