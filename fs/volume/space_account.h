@@ -33,7 +33,7 @@ class space_account {
         return left > taken ? left - taken : 0;
     }
     /// Payload bytes of journal after which a snapshot is due: twice as much in a site's log (its checkpoints hold it
-    /// too) is half of the margin.
+    /// too) is half of the margin; more of it where the least there is, 1 MiB, is more.
     std::uint64_t journal_size_max() const {
         return std::clamp<std::uint64_t>(capacity_ / 128, journal_size_snapshot / 16, journal_size_snapshot);
     }

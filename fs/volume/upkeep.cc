@@ -31,7 +31,7 @@ awaitable<void> volume_impl::heartbeat_loop() {
             continue;
         }
         const bool all_answer = co_await beat();
-        co_await write_view_if_dirty();
+        spawn(write_view_if_dirty());  // which may wait for a site's space or key
         publish_status();
         const auto interval = all_answer ? heartbeat_interval_ms : site_return_interval_ms;
         co_await beat_now_.wait(deadline_in_ms(interval));
@@ -111,7 +111,7 @@ awaitable<void> volume_impl::say_goodbye() {
 /// A view that shrank while nothing was written becomes durable too.
 awaitable<void> volume_impl::write_view_if_dirty() {
     if (!members_.view_dirty || !members_.check_writable()) co_return;
-    // Who has the lock writes the view with a record, or the next beat does: no beat waits for a record that waits.
+    // Who has the lock writes the view with a record, or the next beat does.
     if (journal_->commit_lock().is_locked()) co_return;
     const auto lock = co_await journal_->commit_lock().lock();
     if (members_.view_dirty) co_await journal_->append(journal_record(), {});
