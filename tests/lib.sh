@@ -41,13 +41,18 @@ process_runs() {
 }
 # Nothing for a process that has ended, all its threads, and is only not collected yet.
 start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '!($1 ~ /[ZX]/ && $18 <= 1) {print $20}'; }
-# kill9 PIDFILE: kill -9 of exactly that process, and waits until it is gone.
+# kill9 PIDFILE...: kill -9 of exactly these processes, all at once, and waits until they are gone.
 kill9() {
-    local pid start
-    read -r pid start <"$1" || return 1
-    process_runs "$1" || return 1
-    kill -9 "$pid"
-    for _ in $(seq 200); do process_runs "$1" || return 0; sleep 0.05; done
+    local file pid start pids=
+    for file in "$@"; do
+        process_runs "$file" && read -r pid start <"$file" || return 1
+        pids="$pids $pid"
+    done
+    kill -9 $pids
+    for _ in $(seq 200); do
+        for file in "$@"; do process_runs "$file" && sleep 0.05 && continue 2; done
+        return 0
+    done
     return 1
 }
 
@@ -126,6 +131,7 @@ wait_for() {
     done
 }
 state_is() { [ "$(field ".sites[] | select(.name == \"$1\") | .state")" = "$2" ]; }
+all_up() { field '[.sites[].state, .sites[].keyd] | all(. == "up")' | grep -q true; }
 same_tree() { python3 "$here/compare_tree.py" "$@"; }
 
 # genome_data DIRECTORY: a genome (ref.fa) and paired reads (r1.fq, r2.fq): bowtie2-examples, or made up where a slim

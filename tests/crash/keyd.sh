@@ -115,7 +115,6 @@ explain() {
     warifu key status "$DIR"
 }
 actions=(kill_mount kill_keyd kill_keyd kill_server kill_network copy_back copy_back fill_disk step_clock)
-healthy() { field '[.sites[].state, .sites[].keyd] | all(. == "up")' | grep -q true; }
 
 more() { [ "$(wc -l <"$acknowledged")" -gt "$1" ]; }
 # Starts a writer, whose first file tells that the mount has recovered from the round before.
@@ -139,7 +138,7 @@ for round in $(seq "$ROUNDS"); do
     kill $WRITER 2>/dev/null
     wait $WRITER
     CLEANUP_PIDS=$tcpdump_pid
-    wait_for 240 healthy || {
+    wait_for 240 all_up || {
         explain
         fail "round $round, $action: not everything is up again"
     }
