@@ -119,7 +119,7 @@ void block_core::watch_pins(deadline until) {
 block_store_status block_core::status() const {
     block_store_status out;
     out.capacity = capacity() * sector_size;
-    const std::uint64_t free = user_free() * sector_size;
+    const std::uint64_t free = promised_free() * sector_size;
     out.free = std::min(free > reserved ? free - reserved : 0, out.capacity);
     out.reserved = reserved;
     out.to_erase = space_.unclean_count() * sector_size;

@@ -94,12 +94,13 @@ class block_core : public std::enable_shared_from_this<block_core> {
 
     // space_care.cc
     task<extent_list> allocate(std::uint64_t sectors, room kind);
-    /// Sets segments aside for the log, with an entry that comes, and for its checkpoints. False: there are too few.
+    /// Sets segments aside for the log, with an entry that comes, and for its checkpoints. False: there are fewer than
+    /// `kind` asks for.
     bool fill_segment_pool(room kind);
     void free_unlogged(const extent_list& written);
     void collect_dying();
     void kick_eraser();
-    std::uint64_t user_free() const;  // sectors, reservations not taken off
+    std::uint64_t promised_free() const;  // sectors, reservations not taken off
     std::uint64_t capacity() const;   // sectors
 
     // share_io.cc
@@ -164,6 +165,9 @@ class block_core : public std::enable_shared_from_this<block_core> {
     task<> open_raw(extent where);
     std::uint64_t free_with_log() const;
     bool has_room(std::uint64_t sectors, room kind) const;
+    std::uint64_t user_free() const;
+    task<> settle();
+    bool wants_raw() const;
     bool give_back_segment(room kind);
     std::uint64_t log_reserve(room kind) const;             // sectors
     std::uint64_t log_sectors() const;                      // sectors that the log has, in use and set aside
@@ -205,6 +209,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     std::vector<dying_extents> dying_;
     extent_list tail_extents_;  // recovery: what the last batch names
 
+    bool wants_run_ = false;  // more clean runs are needed than there are, however many clean sectors there are
     std::uint64_t retiring_sectors_ = 0;  // of the chain that a checkpoint under way replaces
 
     bool serving_ = false;

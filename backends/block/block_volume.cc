@@ -357,6 +357,7 @@ task<> block_volume::cut_journal(ballot authority, std::uint64_t first) {
 task<> block_volume::promise(ballot b) {
     const auto self = shared_from_this();
     CO_TRY_VOID(core_->check_working());
+    if (core_->is_closing()) co_return fail(errc::cancelled, "the store is closing");
     if (b < volume_->promised) co_return fail(errc::stale_epoch, "a greater ballot is promised");
     if (b == volume_->promised) co_return co_await core_->barrier();
     volume_->promised = b;

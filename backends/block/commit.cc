@@ -77,6 +77,7 @@ awaitable<void> block_core::commit_loop(std::shared_ptr<block_core> self) {
         if (!outcome) fail_store(outcome.error());
         batch->outcome = outcome;
         finish(*batch, outcome.has_value());
+        if (outcome && !fill_segment_pool(room::share)) kick_eraser();
         writing_.reset();
         batch->done.set();
     }
@@ -88,7 +89,10 @@ task<> block_core::commit(batch_ptr batch) {
     CO_TRY_VOID(check_working());
     ++commit_count_;
     // A checkpoint says all that the batch says: the index already has it.
-    if (checkpoint_wanted_ || log_->sectors() > checkpoint_limit()) co_return co_await write_checkpoint();
+    const std::uint64_t first = log_writer::segments_for(1, block_.segment_sectors);
+    const std::uint64_t more = log_writer::segments_for(batch->size, block_.segment_sectors) - first;
+    if (checkpoint_wanted_ || log_->sectors() + more * block_.segment_sectors > checkpoint_limit())
+        co_return co_await write_checkpoint();
     // A batch without entries tells that the one before was flushed.
     if (batch->parts.empty() && !batch->freed.empty()) batch->parts.emplace_back();
     co_return co_await write_parts(batch->parts, true);

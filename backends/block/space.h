@@ -55,6 +55,8 @@ class space {
     /// What to clean next; the caller erases it and calls add_clean. Dirty ones first.
     std::optional<extent> take_dirty(std::uint32_t count_max) { return to_erase(dirty_.take_lowest(count_max)); }
     std::optional<extent> take_suspect(std::uint32_t count_max) { return to_erase(suspect_.take_lowest(count_max)); }
+    std::optional<extent> take_dirty_run(std::uint32_t count) { return to_erase(dirty_.take(count)); }
+    std::optional<extent> take_suspect_run(std::uint32_t count) { return to_erase(suspect_.take(count)); }
     std::optional<extent> take_raw(std::uint32_t count_max);
     void add_clean(extent erased);
     void add_opened(extent zeroed);  // what take_raw gave

@@ -9,9 +9,11 @@ namespace {
 
 constexpr std::uint32_t erase_sectors = erase_step_size / sector_size;
 constexpr std::uint32_t raw_step_sectors = 16 * erase_sectors;
-constexpr std::uint64_t log_segments_kept = 8;
-constexpr std::uint64_t control_segments = 2;  // of those kept, what records and removes may use when all else is full
+constexpr std::uint64_t log_segments_kept = 10;
 constexpr std::uint64_t log_segments_before_checkpoint = 4;
+// When the index grows by a segment, its log and its next checkpoint do: what is asked of one who adds to it more than
+// of one who may come later.
+constexpr std::uint64_t growth_segments = 2;
 
 bool is_zero(bytes_view bytes) {
     // Compares the bytes with themselves shifted by one.
@@ -21,12 +23,15 @@ bool is_zero(bytes_view bytes) {
 
 }  // namespace
 
-/// Room for the log: a running chain, a checkpoint of the index and of an entry that comes beside it, and some.
+/// Room for the log: a running chain as long as it is or may become, a checkpoint of the index and of an entry that
+/// comes beside it, and for shares and records what a growing index will need.
 std::uint64_t block_core::log_reserve(room kind) const {
     const std::uint64_t snapshot =
         log_writer::segments_for(index_.snapshot_size() + pending_->size + log_entry_size_max, block_.segment_sectors);
-    const std::uint64_t kept = kind == room::share ? log_segments_kept : log_segments_kept - control_segments;
-    return (kept + 2 * snapshot) * block_.segment_sectors;
+    const std::uint64_t chain = (retiring_sectors_ != 0 ? retiring_sectors_ : log_ ? log_->sectors() : 0);
+    const std::uint64_t growth = kind == room::share ? 2 * growth_segments : kind == room::record ? growth_segments : 0;
+    return std::max(chain, (log_segments_before_checkpoint + snapshot + 1) * block_.segment_sectors) +
+           (snapshot + 1 + growth) * block_.segment_sectors;
 }
 
 std::uint64_t block_core::checkpoint_limit() const {
@@ -44,6 +49,11 @@ std::uint64_t block_core::free_with_log() const {
     return space_.free_count() + log_sectors();
 }
 
+/// Nothing while the log cannot be given the segments that shares ask for, and no erasing will bring them.
+std::uint64_t block_core::promised_free() const {
+    return log_sectors() + block_.segment_sectors <= log_reserve(room::share) && !erasing_ ? 0 : user_free();
+}
+
 std::uint64_t block_core::user_free() const {
     const std::uint64_t all = free_with_log(), kept = log_reserve(room::share);
     return all > kept ? all - kept : 0;
@@ -55,13 +65,15 @@ std::uint64_t block_core::log_sectors() const {
 
 /// What the log may need is set aside first, so that a full and fragmented store can still write it.
 bool block_core::fill_segment_pool(room kind) {
-    const std::uint64_t wanted = log_reserve(kind);
-    while (log_sectors() + block_.segment_sectors <= wanted) {
-        const auto run = space_.take_clean_run(block_.segment_sectors);
-        if (!run) return false;
-        segment_pool_.push_back(run->first);
+    const std::uint64_t wanted = log_reserve(room::share);
+    wants_run_ = false;
+    while (!wants_run_ && log_sectors() + block_.segment_sectors <= wanted) {
+        if (const auto run = space_.take_clean_run(block_.segment_sectors))
+            segment_pool_.push_back(run->first);
+        else
+            wants_run_ = true;
     }
-    return true;
+    return log_sectors() + block_.segment_sectors > log_reserve(kind);
 }
 
 /// Segments that the log does not need now are kept while there is other space: an index that grows again finds them
@@ -78,28 +90,43 @@ bool block_core::has_room(std::uint64_t sectors, room kind) const {
     return sectors + log_reserve(kind) <= free_with_log();
 }
 
+/// Frees what answered removes hold, and what a log that grew too long holds.
+task<> block_core::settle() {
+    if (log_->sectors() <= checkpoint_limit()) co_return co_await barrier();
+    checkpoint_wanted_ = true;
+    co_return co_await wait_durable(pending_);
+}
+
 task<extent_list> block_core::allocate(std::uint64_t sectors, room kind) {
     const deadline until = deadline_in_ms(request_timeout_ms);
+    bool settled = false;
     if (!has_room(sectors, kind)) {
-        if (!pending_->freed.empty() || writing_)
-            CO_TRY_VOID(co_await barrier());  // removes that were answered free space
+        CO_TRY_VOID(co_await settle());
+        settled = true;
         if (!has_room(sectors, kind)) co_return fail(errc::no_space, "the store is full");
     }
     for (;;) {
         CO_TRY_VOID(check_working());
-        // A remove lets the index shrink and needs no more log than there is.
-        const bool log_fits = fill_segment_pool(kind) || kind == room::remove;
+        // Who was promised space before the log ran short of segments gets it.
+        const bool log_fits = fill_segment_pool(kind == room::share ? room::record : kind);
         auto got = log_fits ? space_.take_clean(sectors) : std::nullopt;
         while (log_fits && !got && give_back_segment(kind)) got = space_.take_clean(sectors);
         if (got) {
-            if (space_.clean_count() * sector_size < options_.zero_ahead / 2) kick_eraser();
+            if (wants_run_ || space_.clean_count() * sector_size < options_.zero_ahead / 2) kick_eraser();
             co_return std::move(*got);
         }
+        wants_run_ = true;
         kick_eraser();
+        if (!erasing_ && !std::exchange(settled, true)) {
+            CO_TRY_VOID(co_await settle());
+            continue;
+        }
         if (!erasing_) co_return fail(errc::no_space, "the free space is in too many pieces");
         space_changed_.reset();
         co_await space_changed_.wait(until);  // another waiter may have reset it again: the clock tells
-        if (steady_clock::now() >= until) co_return fail(errc::timed_out, "waiting for erased space");
+        if (steady_clock::now() < until) continue;
+        if (!log_fits) co_return fail(errc::no_space, "the free space is in too many pieces until more is erased");
+        co_return fail(errc::timed_out, "waiting for erased space");
     }
 }
 
@@ -120,11 +147,13 @@ void block_core::collect_dying() {
     if (any) kick_eraser();
 }
 
+bool block_core::wants_raw() const {
+    return !closing_ && (wants_run_ || space_.clean_count() * sector_size < options_.zero_ahead);
+}
+
 void block_core::kick_eraser() {
     if (erasing_ || stopped_ || failure_) return;
-    const bool wants_raw =
-        !closing_ && space_.raw_count() > 0 && space_.clean_count() * sector_size < options_.zero_ahead;
-    if (space_.unclean_count() == 0 && !wants_raw) return;
+    if (space_.unclean_count() == 0 && !(wants_raw() && space_.raw_count() > 0)) return;
     erasing_ = true;
     eraser_idle_.reset();
     asio::co_spawn(executor_, erase_loop(shared_from_this()), asio::detached);
@@ -147,11 +176,14 @@ awaitable<void> block_core::erase_loop(std::shared_ptr<block_core> self) {
 task<bool> block_core::erase_step() {
     result<void> done;
     std::optional<extent> where;
-    if ((where = space_.take_dirty(erase_sectors))) {
+    // While the log waits for a segment, whole ones first.
+    if ((wants_run_ && (where = space_.take_dirty_run(block_.segment_sectors))) ||
+        (where = space_.take_dirty(erase_sectors))) {
         done = co_await disk_->write_zeros(*where);
-    } else if ((where = space_.take_suspect(erase_sectors))) {
+    } else if ((wants_run_ && (where = space_.take_suspect_run(block_.segment_sectors))) ||
+               (where = space_.take_suspect(erase_sectors))) {
         done = co_await erase_suspect(*where);
-    } else if (!closing_ && space_.clean_count() * sector_size < options_.zero_ahead) {
+    } else if (wants_raw()) {
         const auto step = std::max<std::uint64_t>(space_.total() / 64, block_.segment_sectors);
         where = space_.take_raw(static_cast<std::uint32_t>(std::min<std::uint64_t>(step, raw_step_sectors)));
         if (!where) co_return false;

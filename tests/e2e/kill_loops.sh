@@ -58,8 +58,8 @@ everything_dies() {
     umount -l "$MNT" 2>/dev/null
     "$WARIFU" up "$DIR" >/dev/null || fail "round $round: up"
 }
-deaths=(mount_dies mount_dies mount_dies mount_dies two_servers_die two_servers_die server_dies keyd_dies everything_dies
-    everything_dies)
+deaths=(mount_dies mount_dies mount_dies mount_dies two_servers_die two_servers_die server_dies keyd_dies
+    everything_dies everything_dies)
 
 files=0
 check_everything() {
