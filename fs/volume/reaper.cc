@@ -13,6 +13,7 @@ namespace warifu {
 namespace {
 
 constexpr auto reap_interval = std::chrono::seconds(1);
+constexpr std::size_t freed_mark_count_max = 64;
 
 /// The bytes of the side that hold the piece's tags.
 share_range tags_of(const scheme& shape, const freed_piece& freed) {
@@ -48,7 +49,8 @@ std::vector<share_removal> as_removals(const scheme& shape, const std::vector<fr
 
 /// The freed pieces up to a ticket, read again when they are due: a chunk that was being filled may have got live
 /// pieces since (the commit that was waited for closed it), and a chunk whose other pieces were freed later, by a
-/// commit that may not be durable, must not go as a whole.
+/// commit that may not be durable, must not go as a whole. What is due is read first, so that no chunk is freed between
+/// the two without being seen.
 result<std::vector<freed_piece>> removable_up_to(const name_space& names, std::uint64_t last_ticket) {
     TRY(std::vector<freed_piece> due, names.freed(0, reap_batch_count_max));
     std::erase_if(due, [&](const freed_piece& piece) { return piece.ticket > last_ticket; });
@@ -75,30 +77,39 @@ task<> volume_impl::remove_everywhere(std::vector<share_removal> removals) {
     co_return result<void>();
 }
 
-/// One batch of the freed list; true when there may be more.
+/// Notes what is freed by now, and when it may go: late enough after the commit that frees it is durable.
+awaitable<void> volume_impl::mark_freed() {
+    if (freed_marks_.size() < freed_mark_count_max) {
+        const freed_mark now = co_await run_in(pool_, [this] {
+            freed_mark mark;
+            const std::lock_guard lock(names_lock_);
+            mark.last_ticket = names_->last_freed_ticket();
+            const bool captured = db_->FlushWAL(false).ok() && !files_->has_edits() && !returned_;
+            mark.capture = captured ? captures_ : captures_ + 1;
+            return mark;
+        });
+        if (now.last_ticket > marked_ticket_) {
+            marked_ticket_ = now.last_ticket;
+            freed_marks_.push_back(now);
+        }
+    }
+    const deadline due = steady_clock::now() + std::chrono::milliseconds(options_.removal_delay_ms);
+    for (freed_mark& mark : freed_marks_)
+        if (!mark.due && durable_capture_ >= mark.capture) mark.due = due;
+}
+
+/// One batch of what is due; true when there may be more.
 task<bool> volume_impl::reap_freed() {
-    struct batch {
-        std::vector<freed_piece> freed;
-        std::uint64_t capture = 0;
-        bool settled = false;
-    };
-    const batch found = co_await run_in(pool_, [this] {
-        batch b;
-        const std::lock_guard lock(names_lock_);
-        if (auto freed = names_->freed(0, reap_batch_count_max)) b.freed = std::move(*freed);
-        b.capture = captures_;
-        b.settled = db_->FlushWAL(false).ok() && !files_->has_edits() && durable_capture_ == captures_;
-        return b;
-    });
-    if (found.freed.empty()) co_return false;
-    // A commit captured after this moment holds whatever freed these pieces.
-    while (!found.settled && durable_capture_ <= found.capture)
-        if (!co_await pause(reap_interval)) co_return false;
-    if (!co_await pause(std::chrono::milliseconds(options_.removal_delay_ms))) co_return false;
-    if (!members_.whole() || !members_.check_writable()) co_return false;
-    const std::uint64_t last_ticket = found.freed.back().ticket;
+    const bool any_due =
+        !freed_marks_.empty() && freed_marks_.front().due && *freed_marks_.front().due <= steady_clock::now();
+    if (!any_due) co_return false;
+    const std::uint64_t last_ticket = freed_marks_.front().last_ticket;
     const auto due = co_await run_in(pool_, [this, last_ticket] { return removable_up_to(*names_, last_ticket); });
     if (!due) co_return fail(due.error());
+    if (due->empty()) {
+        freed_marks_.pop_front();
+        co_return true;
+    }
     CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, *due)));
     failpoint("reap.removed");
     CO_TRY_VOID(co_await run_in(pool_, [this, &due]() -> result<void> {
@@ -123,12 +134,14 @@ awaitable<void> volume_impl::reap_tables() {
 }
 
 awaitable<void> volume_impl::reap_loop() {
-    bool collected = false;
-    while (co_await pause(reap_interval)) {
+    bool collected = false, more = false;
+    while (co_await pause(more ? steady_clock::duration() : reap_interval)) {
+        if (!more) co_await mark_freed();
+        more = false;
         if (!members_.whole() || !members_.check_writable()) continue;
         if (!std::exchange(collected, true)) co_await collect_garbage();
         co_await reap_tables();
-        co_await reap_freed();
+        more = (co_await reap_freed()).value_or(false);
     }
 }
 

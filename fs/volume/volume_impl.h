@@ -129,6 +129,7 @@ class volume_impl final : public volume, public table_chunk_io {
 
     // reaper.cc
     awaitable<void> reap_loop();
+    awaitable<void> mark_freed();
     task<bool> reap_freed();
     awaitable<void> reap_tables();
     awaitable<void> collect_garbage();
@@ -167,6 +168,13 @@ class volume_impl final : public volume, public table_chunk_io {
         deadline due;
     };
     std::deque<dead_table> dead_tables_;
+    struct freed_mark {
+        std::uint64_t last_ticket = 0;
+        std::uint64_t capture = 0;    // the commit that frees what is up to the ticket
+        std::optional<deadline> due;  // once that is durable
+    };
+    std::deque<freed_mark> freed_marks_;
+    std::uint64_t marked_ticket_ = 0;
     std::vector<chunk_id> tables_at_open_;
     std::size_t loops_ = 0;
     event loops_done_;
