@@ -116,7 +116,7 @@ void block_core::watch_pins(deadline until) {
     });
 }
 
-block_store_status block_core::status() const {
+block_store_status block_core::status() {
     block_store_status out;
     out.capacity = capacity() * sector_size;
     const std::uint64_t free = promised_free() * sector_size;

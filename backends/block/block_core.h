@@ -100,7 +100,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     void free_unlogged(const extent_list& written);
     void collect_dying();
     void kick_eraser();
-    std::uint64_t promised_free() const;  // sectors, reservations not taken off
+    std::uint64_t promised_free();    // sectors, reservations not taken off
     std::uint64_t capacity() const;   // sectors
 
     // share_io.cc
@@ -131,7 +131,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     result<void> check_working() const;
     void fail_store(const error& cause);
     void count_media_error() { ++media_errors_; }
-    block_store_status status() const;
+    block_store_status status();
 
     store_index& index() { return index_; }
     const superblock& block() const { return block_; }
@@ -168,6 +168,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     std::uint64_t user_free() const;
     task<> settle();
     bool wants_raw() const;
+    std::optional<extent> take_raw();
     bool give_back_segment(room kind);
     std::uint64_t log_reserve(room kind) const;             // sectors
     std::uint64_t log_sectors() const;                      // sectors that the log has, in use and set aside
@@ -209,6 +210,8 @@ class block_core : public std::enable_shared_from_this<block_core> {
     std::vector<dying_extents> dying_;
     extent_list tail_extents_;  // recovery: what the last batch names
 
+    std::uint64_t planned_chain_ = 0;     // sectors of the log with the batch under way
+    std::uint64_t planned_snapshot_ = 0;  // segments of the checkpoint under way
     bool wants_run_ = false;  // more clean runs are needed than there are, however many clean sectors there are
     std::uint64_t retiring_sectors_ = 0;  // of the chain that a checkpoint under way replaces
 

@@ -89,13 +89,16 @@ task<> block_core::commit(batch_ptr batch) {
     CO_TRY_VOID(check_working());
     ++commit_count_;
     // A checkpoint says all that the batch says: the index already has it.
-    const std::uint64_t first = log_writer::segments_for(1, block_.segment_sectors);
-    const std::uint64_t more = log_writer::segments_for(batch->size, block_.segment_sectors) - first;
-    if (checkpoint_wanted_ || log_->sectors() + more * block_.segment_sectors > checkpoint_limit())
+    const std::uint64_t added = log_writer::segments_for(std::max<std::size_t>(batch->size, 1), block_.segment_sectors);
+    const std::uint64_t planned = log_->sectors() + added * block_.segment_sectors;
+    if (checkpoint_wanted_ || planned > checkpoint_limit() + block_.segment_sectors)
         co_return co_await write_checkpoint();
+    planned_chain_ = planned;
     // A batch without entries tells that the one before was flushed.
     if (batch->parts.empty() && !batch->freed.empty()) batch->parts.emplace_back();
-    co_return co_await write_parts(batch->parts, true);
+    CO_TRY_VOID(co_await write_parts(batch->parts, true));
+    planned_chain_ = 0;
+    co_return result<void>{};
 }
 
 /// Each batch is flushed before the next one is written, so that only the last of a log can be torn. The batches of a
@@ -161,6 +164,7 @@ task<> block_core::write_checkpoint() {
     checkpoint_wanted_ = false;
     for (const auto& [id, volume] : index_.volumes()) volume->is_logged = true;
     const auto parts = index_.snapshot(zeroed_logged_, log_writer::batch_size_max(block_.segment_sectors));
+    planned_snapshot_ = log_writer::segments_for(index_.snapshot_size(), block_.segment_sectors);
     CO_TRY(const std::uint64_t first, co_await take_segment());
     extent_list old;
     log_position fresh;
@@ -190,7 +194,7 @@ task<> block_core::write_checkpoint() {
     CO_TRY_VOID(co_await write_superblock());
     ++checkpoint_count_;
     space_.add_dirty(old);
-    retiring_sectors_ = 0;
+    retiring_sectors_ = planned_snapshot_ = 0;
     kick_eraser();
     co_return result<void>{};
 }

@@ -162,7 +162,7 @@ task<> block_core::start_serving(bool must_rewrite) {
     media_errors_ = 0;  // torn tails are no fault of the medium
     // What was found may still lie in a volatile cache; whoever sees it must be able to rely on it.
     CO_TRY_VOID(co_await disk_->flush());
-    while (!fill_segment_pool(room::record)) {
+    while (!fill_segment_pool(room::remove)) {
         CO_TRY(const bool more, co_await erase_step());
         if (!more) break;
     }

@@ -58,7 +58,7 @@ extent free_runs::cut(run_map::iterator run, std::uint64_t count) {
     return extent{first, static_cast<std::uint32_t>(count)};
 }
 
-std::optional<extent> free_runs::take(std::uint32_t count) {
+std::optional<std::uint64_t> free_runs::find(std::uint32_t count) const {
     WARIFU_ASSERT(count > 0);
     std::optional<std::uint64_t> best;
     const unsigned exact = class_of(count);
@@ -72,8 +72,13 @@ std::optional<extent> free_runs::take(std::uint32_t count) {
     }
     for (unsigned c = exact + 1; c < classes_.size(); ++c)
         if (!classes_[c].empty() && (!best || *classes_[c].begin() < *best)) best = *classes_[c].begin();
-    if (!best) return std::nullopt;
-    return cut(runs_.find(*best), count);
+    return best;
+}
+
+std::optional<extent> free_runs::take(std::uint32_t count) {
+    const auto first = find(count);
+    if (!first) return std::nullopt;
+    return cut(runs_.find(*first), count);
 }
 
 std::optional<extent> free_runs::take_largest(std::uint32_t count_max) {

@@ -20,6 +20,7 @@ class free_runs {
     void add(extent run);
     /// One run of `count` sectors at a low address, or nothing.
     std::optional<extent> take(std::uint32_t count);
+    bool has_run(std::uint32_t count) const { return find(count).has_value(); }
     /// The largest run there is, cut to `count_max`; nothing when empty.
     std::optional<extent> take_largest(std::uint32_t count_max);
     /// The run at the lowest address, cut to `count_max`.
@@ -28,6 +29,7 @@ class free_runs {
 
   private:
     using run_map = std::map<std::uint64_t, std::uint64_t>;  // first -> count
+    std::optional<std::uint64_t> find(std::uint32_t count) const;
     void insert(std::uint64_t first, std::uint64_t count);
     void erase(run_map::iterator run);
     extent cut(run_map::iterator run, std::uint64_t count);
@@ -60,6 +62,13 @@ class space {
     std::optional<extent> take_raw(std::uint32_t count_max);
     void add_clean(extent erased);
     void add_opened(extent zeroed);  // what take_raw gave
+    /// What could not be erased or opened stays out of use.
+    void lose_unclean(extent where) { erasing_ -= where.count; }
+    void lose_raw(extent where) { opening_ -= where.count; }
+    /// Whether erasing and opening will bring a clean run of `count`, without a look at pieces that may join.
+    bool run_will_come(std::uint32_t count) const {
+        return dirty_.has_run(count) || suspect_.has_run(count) || raw_count() >= count || erasing_ + opening_ >= count;
+    }
 
     std::uint64_t free_count() const;  // all kinds, and what is being erased
     std::uint64_t clean_count() const { return clean_.count(); }

@@ -26,12 +26,13 @@ bool is_zero(bytes_view bytes) {
 /// Room for the log: a running chain as long as it is or may become, a checkpoint of the index and of an entry that
 /// comes beside it, and for shares and records what a growing index will need.
 std::uint64_t block_core::log_reserve(room kind) const {
-    const std::uint64_t snapshot =
-        log_writer::segments_for(index_.snapshot_size() + pending_->size + log_entry_size_max, block_.segment_sectors);
-    const std::uint64_t chain = (retiring_sectors_ != 0 ? retiring_sectors_ : log_ ? log_->sectors() : 0);
+    const std::size_t entries = index_.snapshot_size() + pending_->size + log_entry_size_max;
+    const std::uint64_t snapshot = log_writer::segments_for(entries, block_.segment_sectors);
+    const std::uint64_t chain = retiring_sectors_ != 0 ? retiring_sectors_ : log_ ? log_->sectors() : 0;
+    const std::uint64_t chain_max = (log_segments_before_checkpoint + snapshot + 1) * block_.segment_sectors;
     const std::uint64_t growth = kind == room::share ? 2 * growth_segments : kind == room::record ? growth_segments : 0;
-    return std::max(chain, (log_segments_before_checkpoint + snapshot + 1) * block_.segment_sectors) +
-           (snapshot + 1 + growth) * block_.segment_sectors;
+    return std::max({chain, planned_chain_, chain_max}) +
+           (std::max(snapshot, planned_snapshot_) + 1 + growth) * block_.segment_sectors;
 }
 
 std::uint64_t block_core::checkpoint_limit() const {
@@ -50,8 +51,10 @@ std::uint64_t block_core::free_with_log() const {
 }
 
 /// Nothing while the log cannot be given the segments that shares ask for, and no erasing will bring them.
-std::uint64_t block_core::promised_free() const {
-    return log_sectors() + block_.segment_sectors <= log_reserve(room::share) && !erasing_ ? 0 : user_free();
+std::uint64_t block_core::promised_free() {
+    const bool log_fits = fill_segment_pool(room::share);
+    if (!log_fits) kick_eraser();
+    return log_fits || (erasing_ && space_.run_will_come(block_.segment_sectors)) ? user_free() : 0;
 }
 
 std::uint64_t block_core::user_free() const {
@@ -173,31 +176,34 @@ awaitable<void> block_core::erase_loop(std::shared_ptr<block_core> self) {
 }
 
 /// False when nothing is left to do. A run that cannot be erased stays out of use until the store is opened again.
+/// While the log waits for a segment, what brings one comes first.
 task<bool> block_core::erase_step() {
-    result<void> done;
-    std::optional<extent> where;
-    // While the log waits for a segment, whole ones first.
-    if ((wants_run_ && (where = space_.take_dirty_run(block_.segment_sectors))) ||
-        (where = space_.take_dirty(erase_sectors))) {
-        done = co_await disk_->write_zeros(*where);
-    } else if ((wants_run_ && (where = space_.take_suspect_run(block_.segment_sectors))) ||
-               (where = space_.take_suspect(erase_sectors))) {
-        done = co_await erase_suspect(*where);
-    } else if (wants_raw()) {
-        const auto step = std::max<std::uint64_t>(space_.total() / 64, block_.segment_sectors);
-        where = space_.take_raw(static_cast<std::uint32_t>(std::min<std::uint64_t>(step, raw_step_sectors)));
-        if (!where) co_return false;
-        if ((done = co_await open_raw(*where))) space_.add_opened(*where);
+    const std::uint32_t segment = block_.segment_sectors;
+    std::optional<extent> dirty, suspect, raw;
+    if (wants_run_ && !(dirty = space_.take_dirty_run(segment)) && !(suspect = space_.take_suspect_run(segment)))
+        raw = take_raw();
+    if (!dirty && !suspect && !raw && !(dirty = space_.take_dirty(erase_sectors)) &&
+        !(suspect = space_.take_suspect(erase_sectors)))
+        raw = take_raw();
+    if (raw) {
+        const auto done = co_await open_raw(*raw);
         if (!done) count_media_error();
+        done ? space_.add_opened(*raw) : space_.lose_raw(*raw);
         co_return true;
     }
-    if (!where) co_return false;
-    if (!done) {
-        count_media_error();
-        co_return true;
-    }
-    space_.add_clean(*where);
+    if (!dirty && !suspect) co_return false;
+    const extent where = dirty ? *dirty : *suspect;
+    const auto done = dirty ? co_await disk_->write_zeros(where) : co_await erase_suspect(where);
+    if (!done) count_media_error();
+    done ? space_.add_clean(where) : space_.lose_unclean(where);
     co_return true;
+}
+
+/// Space that was never used, when more is wanted.
+std::optional<extent> block_core::take_raw() {
+    if (!wants_raw()) return std::nullopt;
+    const auto step = std::max<std::uint64_t>(space_.total() / 64, block_.segment_sectors);
+    return space_.take_raw(static_cast<std::uint32_t>(std::min<std::uint64_t>(step, raw_step_sectors)));
 }
 
 /// After a crash free space may hold bytes of shares whose commit never came.
