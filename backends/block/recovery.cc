@@ -198,7 +198,7 @@ task<> block_core::close() {
     while (erasing_ && co_await eraser_idle_.wait(until)) {
     }
     CO_TRY_VOID(check_working());
-    block_.free_is_clean = !erasing_ && space_.unclean_count() == 0 && dying_.empty();
+    block_.free_is_clean = !erasing_ && space_.unclean_count() == 0 && space_.lost_count() == 0 && dying_.empty();
     CO_TRY_VOID(co_await disk_->flush());
     CO_TRY_VOID(co_await write_superblock());
     stop();

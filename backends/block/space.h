@@ -63,8 +63,14 @@ class space {
     void add_clean(extent erased);
     void add_opened(extent zeroed);  // what take_raw gave
     /// What could not be erased or opened stays out of use.
-    void lose_unclean(extent where) { erasing_ -= where.count; }
-    void lose_raw(extent where) { opening_ -= where.count; }
+    void lose_unclean(extent where) {
+        erasing_ -= where.count;
+        lost_ += where.count;
+    }
+    void lose_raw(extent where) {
+        opening_ -= where.count;
+        lost_ += where.count;
+    }
     /// Whether erasing and opening will bring a clean run of `count`, without a look at pieces that may join.
     bool run_will_come(std::uint32_t count) const {
         return dirty_.has_run(count) || suspect_.has_run(count) || raw_count() >= count || erasing_ + opening_ >= count;
@@ -73,6 +79,7 @@ class space {
     std::uint64_t free_count() const;  // all kinds, and what is being erased
     std::uint64_t clean_count() const { return clean_.count(); }
     std::uint64_t unclean_count() const { return dirty_.count() + suspect_.count() + erasing_; }
+    std::uint64_t lost_count() const { return lost_; }
     std::uint64_t raw_count() const { return sector_count_ - zeroed_end_; }
     std::uint64_t zeroed_end() const { return zeroed_end_; }
     std::uint64_t total() const { return sector_count_ - data_first; }
@@ -87,6 +94,7 @@ class space {
     std::uint64_t zeroed_end_ = 0;
     std::uint64_t erasing_ = 0;
     std::uint64_t opening_ = 0;
+    std::uint64_t lost_ = 0;
     free_runs clean_;
     free_runs dirty_;
     free_runs suspect_;

@@ -187,6 +187,8 @@ class name_space {
     /// The freed list in ticket order. last_of_chunk says what is so at this moment (of every freed piece of such a
     /// chunk).
     result<std::vector<freed_piece>> freed(std::uint64_t after_ticket, std::size_t count) const;
+    /// The chunks of which pieces were freed after the ticket, each at least once, in ticket order.
+    result<std::vector<chunk_id>> freed_chunks(std::uint64_t after_ticket) const;
     /// The newest ticket that was given out: at a commit's capture, what is freed up to it is freed by that commit.
     std::uint64_t last_freed_ticket() const;
     /// These pieces were removed at every site of the view.

@@ -97,6 +97,22 @@ result<std::vector<freed_piece>> name_space::freed(std::uint64_t after_ticket, s
     return found;
 }
 
+result<std::vector<chunk_id>> name_space::freed_chunks(std::uint64_t after_ticket) const {
+    std::vector<chunk_id> found;
+    std::optional<chunk_key> last_chunk;
+    if (after_ticket == ~std::uint64_t{0}) return found;
+    cursor it(impl_->store, freed_key(after_ticket + 1), prefix_end(freed_prefix()));
+    for (; it.valid(); it.next()) {
+        TRY(const auto record, decode_freed(it.value()));
+        if (last_chunk == record.chunk) continue;
+        last_chunk = record.chunk;
+        TRY(const auto epoch, impl_->store.epoch_of(record.chunk.epoch));
+        found.push_back({epoch, record.chunk.sequence});
+    }
+    TRY_VOID(it.status());
+    return found;
+}
+
 std::uint64_t name_space::last_freed_ticket() const {
     return impl_->store.counters().next_ticket - 1;
 }

@@ -30,7 +30,7 @@ task<> volume_impl::publish_generation() {
     const std::uint64_t shown = applied_;
     auto next = std::make_shared<generation>();
     next->files = files_;
-    auto opened = co_await run_in(pool_, [this, next]() -> result<void> {
+    auto opened = co_await run_in(waiting_pool_, [this, next]() -> result<void> {
         TRY(next->db, open_metadata_db(*next->files, options_.memory_size, metadata_db_mode::read_only));
         next->names = std::make_unique<name_space>(*next->db);
         return next->names->open();

@@ -306,7 +306,7 @@ task<> volume_impl::load(const history& past, const std::vector<site_journal>& j
     following_ = !writing && options_.follow;
     if (following_) co_return co_await publish_generation();
     const auto mode = writing ? metadata_db_mode::write : metadata_db_mode::read_only;
-    auto opened = co_await run_in(pool_, [this, mode]() -> result<void> {
+    auto opened = co_await run_in(waiting_pool_, [this, mode]() -> result<void> {
         TRY(db_, open_metadata_db(*files_, options_.memory_size, mode));
         names_ = std::make_unique<name_space>(*db_);
         return names_->open();
@@ -373,7 +373,7 @@ task<> volume_impl::create_fresh() {
     chunks_.add_keys(epochs_.back());
     journal_ = std::make_unique<journal_writer>(members_, codec_, chunks_, 0, 0);
     files_ = std::make_shared<metadata_files>(*this, files_options());
-    const auto made = co_await run_in(pool_, [this]() -> result<void> {
+    const auto made = co_await run_in(waiting_pool_, [this]() -> result<void> {
         TRY(db_, open_metadata_db(*files_, options_.memory_size, metadata_db_mode::create));
         names_ = std::make_unique<name_space>(*db_);
         TRY_VOID(names_->format(options_.root_mode, options_.root_uid, options_.root_gid, time_stamp::now()));

@@ -54,13 +54,8 @@ std::vector<share_removal> as_removals(const scheme& shape, const std::vector<fr
 result<std::vector<freed_piece>> removable_up_to(const name_space& names, std::uint64_t last_ticket) {
     TRY(std::vector<freed_piece> due, names.freed(0, reap_batch_count_max));
     std::erase_if(due, [&](const freed_piece& piece) { return piece.ticket > last_ticket; });
-    std::unordered_set<chunk_id> later;
-    for (std::uint64_t after = last_ticket;;) {
-        TRY(const std::vector<freed_piece> part, names.freed(after, reap_batch_count_max));
-        if (part.empty()) break;
-        for (const freed_piece& piece : part) later.insert(piece.chunk);
-        after = part.back().ticket;
-    }
+    TRY(const std::vector<chunk_id> freed_later, names.freed_chunks(last_ticket));
+    const std::unordered_set<chunk_id> later(freed_later.begin(), freed_later.end());
     for (freed_piece& piece : due) piece.last_of_chunk = piece.last_of_chunk && !later.contains(piece.chunk);
     return due;
 }
@@ -79,8 +74,10 @@ task<> volume_impl::remove_everywhere(std::vector<share_removal> removals) {
 
 /// Notes what is freed by now, and when it may go: late enough after the commit that frees it is durable.
 awaitable<void> volume_impl::mark_freed() {
+    // What nobody's commit has taken for an interval: RocksDB's own edits need no change of the namespace.
+    if (!freed_marks_.empty() && !freed_marks_.back().due && commit_wanted_) commit_wanted_();
     if (freed_marks_.size() < freed_mark_count_max) {
-        const freed_mark now = co_await run_in(pool_, [this] {
+        const freed_mark now = co_await run_in(waiting_pool_, [this] {
             freed_mark mark;
             const std::lock_guard lock(names_lock_);
             mark.last_ticket = names_->last_freed_ticket();
@@ -104,7 +101,8 @@ task<bool> volume_impl::reap_freed() {
         !freed_marks_.empty() && freed_marks_.front().due && *freed_marks_.front().due <= steady_clock::now();
     if (!any_due) co_return false;
     const std::uint64_t last_ticket = freed_marks_.front().last_ticket;
-    const auto due = co_await run_in(pool_, [this, last_ticket] { return removable_up_to(*names_, last_ticket); });
+    const auto due =
+        co_await run_in(waiting_pool_, [this, last_ticket] { return removable_up_to(*names_, last_ticket); });
     if (!due) co_return fail(due.error());
     if (due->empty()) {
         freed_marks_.pop_front();
@@ -112,7 +110,7 @@ task<bool> volume_impl::reap_freed() {
     }
     CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, *due)));
     failpoint("reap.removed");
-    CO_TRY_VOID(co_await run_in(pool_, [this, &due]() -> result<void> {
+    CO_TRY_VOID(co_await run_in(waiting_pool_, [this, &due]() -> result<void> {
         std::vector<std::uint64_t> tickets;
         for (const freed_piece& piece : *due) tickets.push_back(piece.ticket);
         const std::lock_guard lock(names_lock_);
@@ -153,7 +151,7 @@ awaitable<void> volume_impl::collect_garbage() {
     const auto live = co_await live_chunks();
     if (!live) co_return;
     for (const live_chunk& chunk : *live) wanted.insert(chunk.id);
-    const auto complete = co_await run_in(pool_, [this, &wanted] {
+    const auto complete = co_await run_in(waiting_pool_, [this, &wanted] {
         std::uint64_t after = 0;
         for (;;) {
             const auto part = names_->freed(after, reap_batch_count_max);

@@ -201,7 +201,7 @@ task<std::vector<chunk_id>> volume_impl::list_site(share_index site) {
 
 /// Every chunk that the namespace or RocksDB's tables refer to.
 task<std::vector<volume_impl::live_chunk>> volume_impl::live_chunks() {
-    co_return co_await run_in(pool_, [this]() -> result<std::vector<live_chunk>> {
+    co_return co_await run_in(waiting_pool_, [this]() -> result<std::vector<live_chunk>> {
         std::vector<live_chunk> all;
         for (const table_chunk& table : files_->live_table_chunks())
             all.push_back(live_chunk{table.chunk, chunk_kind::metadata});

@@ -52,7 +52,7 @@ struct volume_options {
     claim pad_claim = claim::simulated;         // the weakest of the links in use
     std::uint32_t removal_delay_ms = warifu::removal_delay_ms;   // followers may read that long what a commit freed
     std::uint32_t root_uid = 0, root_gid = 0, root_mode = 0755;  // of a new volume
-    unsigned worker_count = 2;  // threads that split and reconstruct; one may wait for another, so at least two
+    unsigned worker_count = 2;                                   // threads that split and reconstruct
     std::function<std::uint64_t()> draw_nonce = kernel_random_u64;  // of ballots; a simulation brings its own
 };
 

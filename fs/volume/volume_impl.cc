@@ -34,6 +34,7 @@ volume_impl::volume_impl(asio::io_context& core, volume_options options, scheme 
       beat_now_(core.get_executor()) {}
 
 volume_impl::~volume_impl() {
+    waiting_pool_.join();
     pool_.join();
 }
 
@@ -189,7 +190,7 @@ task<> volume_impl::commit(std::unique_ptr<captured_edits> captured, std::vector
 /// Lets RocksDB move a large live log into tables, then asks for a snapshot in the next commit.
 awaitable<void> volume_impl::prepare_snapshot() {
     if (files_->snapshot_size() > snapshot_log_size_max) {
-        co_await run_in(pool_, [this] {
+        co_await run_in(waiting_pool_, [this] {
             rocksdb::FlushOptions flush;
             flush.wait = true;
             return db_->Flush(flush).ok();
@@ -320,7 +321,7 @@ task<> volume_impl::close() {
         co_await loops_done_.wait();
     }
     // RocksDB waits for its threads, and those for this thread: so it closes on a worker.
-    co_await run_in(pool_, [this] {
+    co_await run_in(waiting_pool_, [this] {
         generations_.clear();
         names_.reset();
         db_.reset();

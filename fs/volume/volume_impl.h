@@ -140,6 +140,9 @@ class volume_impl final : public volume, public table_chunk_io {
     volume_options options_;
     const scheme shape_;
     asio::thread_pool pool_;
+    // For what waits for RocksDB or for names_lock_, which may wait for pool_: a flush for a snapshot, the reaper, and
+    // one look at all chunks. None of them waits for another one's thread.
+    asio::thread_pool waiting_pool_{3};
     membership members_;
     record_codec codec_;
     chunk_io chunks_;
