@@ -3,13 +3,16 @@
 # dd, rsync, random operations compared with a local disk, SQLite, an appender, exclusive creates and renames. None may
 # see an error or a wrong byte, and everything is there after a plain remount. Then `mount --upgrade`.
 #
-#   ROUNDS=200 tests/e2e/daemon_crash.sh
+#   ROUNDS=200 LONG_LIFE=12 tests/e2e/daemon_crash.sh
+#
+# A daemon that lives for seconds frees nothing: what is deleted stays for 10 s. So that many rounds have room, every
+# fourth daemon may live LONG_LIFE seconds longer.
 . "$(dirname "$0")/../lib.sh"
 ROUNDS=${ROUNDS:-5}
+LONG_LIFE=${LONG_LIFE:-0}
 MODEL=$(dirname "$WARIFU")/tests/posix/model_check
 [ -x "$MODEL" ] || fail "no $MODEL: ci/build dev model_check"
 printf '6.9\n%s\n' "$(uname -r)" | sort -CV || skip "Linux $(uname -r) does not send requests again: 6.9 does"
-# A daemon that lives for seconds frees nothing: what is deleted stays for 10 s. Every fourth one lives longer.
 STORE_SIZE=12G PAD_SIZE=512M
 up
 "$WARIFU" umount "$DIR" || fail umount
@@ -129,7 +132,7 @@ all_run() {
 longest=0
 for round in $(seq "$ROUNDS"); do
     sleep "$((5 + RANDOM % 3)).$((RANDOM % 10))"
-    [ $((round % 4)) = 0 ] && sleep 12
+    [ $((round % 4)) = 0 ] && sleep "$LONG_LIFE"
     all_run
     pid=$(daemon)
     before=$(daemons)
