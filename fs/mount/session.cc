@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include "fs/async/wait.h"
+#include "fs/mount/caller.h"
+
 namespace warifu {
 namespace {
 
@@ -12,6 +15,7 @@ timespec to_timespec(const time_stamp& from) {
     return to;
 }
 
+constexpr auto caller_look_interval = std::chrono::milliseconds(200);
 constexpr unsigned preferred_io_size = 256U << 10U;  // st_blksize: what samtools and cp read and write at once
 
 }  // namespace
@@ -28,12 +32,26 @@ std::shared_ptr<async_request> async_request::make(mount_session& session, fuse_
 
 void async_request::on_interrupt(fuse_req_t, void* self) {
     auto& mine = *static_cast<async_request*>(self);
+    if (is_dying(mine.caller_)) return mine.interrupt();
+    asio::co_spawn(mine.session_.core, watch_caller(mine.shared_from_this()), asio::detached);
+}
+
+/// The kernel tells of the first signal only, and then waits for the reply whatever comes.
+awaitable<void> async_request::watch_caller(std::shared_ptr<async_request> self) {
+    while (true) {
+        co_await sleep_for(caller_look_interval);
+        if (self->answered_) co_return;
+        if (is_dying(self->caller_)) co_return self->interrupt();
+    }
+}
+
+void async_request::interrupt() {
     stage expected = stage::waiting;
-    if (mine.stage_.compare_exchange_strong(expected, stage::interrupted)) return mine.give_up();
+    if (stage_.compare_exchange_strong(expected, stage::interrupted)) return give_up();
     expected = stage::claimed;
-    if (mine.stage_.compare_exchange_strong(expected, stage::claimed_and_interrupted)) return;
+    if (stage_.compare_exchange_strong(expected, stage::claimed_and_interrupted)) return;
     expected = stage::waiting;  // unclaimed in between
-    if (mine.stage_.compare_exchange_strong(expected, stage::interrupted)) mine.give_up();
+    if (stage_.compare_exchange_strong(expected, stage::interrupted)) give_up();
 }
 
 void async_request::give_up() {

@@ -3,7 +3,7 @@
 //
 // Each request gets exactly one legal reply. Most are answered on the FUSE thread that took them. A request that waits
 // (a read from the sites, a write without room, an fsync) becomes an async_request, which the core thread answers; when
-// the kernel interrupts it, the core thread answers at once, and what it waited for is dropped.
+// its caller is killed meanwhile, the core thread answers at once, and what it waited for is dropped.
 
 #define FUSE_USE_VERSION 312
 #include <algorithm>
@@ -51,7 +51,8 @@ inline std::uint64_t to_kernel(file_handle handle, bool writing) {
 class async_request : public std::enable_shared_from_this<async_request> {
   public:
     using reply = std::function<void(fuse_req_t)>;
-    /// `what` names the call in the log; `if_interrupted` is the reply to an interrupted request.
+    /// `what` names the call in the log; `if_interrupted` is the reply to an interrupted request: one whose caller a
+    /// signal ends. Other signals change nothing.
     static std::shared_ptr<async_request> make(mount_session& session, fuse_req_t request, const char* what,
                                                reply if_interrupted);
 
@@ -70,16 +71,20 @@ class async_request : public std::enable_shared_from_this<async_request> {
     async_request(mount_session& session, fuse_req_t request, const char* what, reply if_interrupted)
         : session_(session),
           request_(request),
+          caller_(fuse_req_ctx(request)->pid),
           if_interrupted_(std::move(if_interrupted)),
           seen_(session.watch, what) {}
 
   private:
     enum class stage : std::uint8_t { waiting, claimed, claimed_and_interrupted, interrupted };
     static void on_interrupt(fuse_req_t request, void* self);
+    static awaitable<void> watch_caller(std::shared_ptr<async_request> self);
+    void interrupt();
     void give_up();
 
     mount_session& session_;
     const fuse_req_t request_;
+    const pid_t caller_;  // the thread
     const reply if_interrupted_;
     const interrupt_flag interrupted_ = std::make_shared<std::atomic<bool>>(false);
     std::atomic<stage> stage_ = stage::waiting;

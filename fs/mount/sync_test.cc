@@ -1,9 +1,11 @@
 // Calls that promise durability wait for the sites and for nothing less; calls that wait for the sites end at once when
-// their caller is interrupted.
+// their caller is killed, and at no other signal.
 
 #include <dirent.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "fs/mount/test_mount.h"
@@ -138,12 +140,34 @@ TEST_F(synchronous, errors_stick_with_sync_close_too) {
     EXPECT_EQ(mount.stop(), mount_ok);
 }
 
-/// A child that makes one call, and dies of an interrupt as most programs do.
-pid_t child_calls(const std::function<long()>& call) {
+volatile sig_atomic_t taken = 0;  // signals that the handler saw
+
+/// A child that makes one call; it takes SIGALRM and SIGUSR1 as programs do that have timers, and dies of the others.
+/// Exit code: 0 when the call succeeded and `signals` were taken by then.
+pid_t child_calls(const std::function<long()>& call, int signals = 0) {
     const pid_t child = ::fork();
     if (child != 0) return child;
-    ::signal(SIGINT, SIG_DFL);
-    ::_exit(call() < 0 ? 1 : 0);
+    for (const int one : {SIGINT, SIGQUIT}) ::signal(one, SIG_DFL);
+    const rlimit no_core{0, 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    struct sigaction take{};
+    take.sa_handler = [](int) { taken = taken + 1; };  // without SA_RESTART
+    for (const int one : {SIGALRM, SIGUSR1}) ::sigaction(one, &take, nullptr);
+    ::_exit(call() < 0 || taken != signals ? 1 : 0);
+}
+
+/// The status of the child when it ended within 20 s.
+std::optional<int> ended(pid_t child) {
+    int status = 0;
+    for (int i = 0; i < 400; ++i) {
+        if (::waitpid(child, &status, WNOHANG) == child) return status;
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    return std::nullopt;
+}
+bool waits(pid_t child) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    return ::waitpid(child, nullptr, WNOHANG) == 0;
 }
 
 /// A read that the kernel's cache cannot answer.
@@ -154,52 +178,85 @@ long read_cold(const std::string& path) {
     return ::read(fd, &byte, 1);
 }
 
-TEST_F(synchronous, calls_that_wait_end_at_an_interrupt) {
-    auto sites = std::make_shared<memory_sites>();
-    file_system_options options;
-    options.dirty_size_max = 16U << 20U;
-    options.sync_close = true;
-    test_mount mount(sites, options);
-    const std::string stored = mount.at("stored");
-    const int fd = prepare_written(stored);
-    ASSERT_EQ(::fsync(fd), 0);
-    ::close(fd);
-    sites->hold_puts = true;
-    sites->read_delay_ms = 5'000;  // the mount waits for reads under way when it ends
-    const std::string fresh = mount.at("fresh");
-    const struct {
-        const char* name;
-        std::function<long()> call;
-    } table[] = {
-        {"read", [&] { return read_cold(stored); }},
-        {"fsync", [&] { return ::fsync(prepare_written(fresh)); }},
-        {"close", [&] { return ::close(prepare_written(fresh)); }},
-        {"write",
-         [&] {
-             const std::string text(1U << 20U, 'x');
-             const int full = open_new(fresh);
-             for (int i = 0; i < 64; ++i)
-                 if (::pwrite(full, text.data(), text.size(), i << 20) != 1 << 20) return -1;
-             return 0;
-         }},
-    };
-    for (const auto& row : table) {
-        SCOPED_TRACE(row.name);
-        const pid_t child = child_calls(row.call);
-        int status = 0;
-        std::this_thread::sleep_for(std::chrono::milliseconds(400));
-        EXPECT_EQ(::waitpid(child, &status, WNOHANG), 0) << "it should wait";
-        ::kill(child, SIGINT);
-        pid_t ended = 0;
-        for (int i = 0; i < 400 && ended == 0; ++i) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(50));
-            ended = ::waitpid(child, &status, WNOHANG);
-        }
-        ASSERT_EQ(ended, child) << "it goes on";
-        EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT) << status;
+/// A mount whose sites do not store, and read slowly.
+struct slow_mount {
+    explicit slow_mount(bool sync_close) : mount(sites, options(sync_close)) {
+        const int fd = prepare_written(stored);
+        EXPECT_EQ(::fsync(fd), 0);
+        ::close(fd);
+        sites->hold_puts = true;
+        sites->read_delay_ms = 5'000;  // the mount waits for reads under way when it ends
     }
-    sites->hold_puts = false;
-    EXPECT_EQ(mount.stop(), mount_ok);
+    ~slow_mount() {
+        sites->hold_puts = false;
+        EXPECT_EQ(mount.stop(), mount_ok);
+    }
+    static file_system_options options(bool sync_close) {
+        file_system_options some;
+        some.dirty_size_max = 16U << 20U;
+        some.sync_close = sync_close;
+        return some;
+    }
+
+    std::shared_ptr<memory_sites> sites = std::make_shared<memory_sites>();
+    test_mount mount;
+    std::string stored = mount.at("stored"), fresh = mount.at("fresh");
+};
+
+const struct {
+    const char* name;
+    bool sync_close;  // only here: a process that ends closes its files, and would wait for them
+    long (*call)(const slow_mount&);
+} waiting_calls[] = {
+    {"read", false, [](const slow_mount& on) { return read_cold(on.stored); }},
+    {"fsync", false, [](const slow_mount& on) { return long{::fsync(prepare_written(on.fresh))}; }},
+    {"close", true, [](const slow_mount& on) { return long{::close(prepare_written(on.fresh))}; }},
+    {"write", false,
+     [](const slow_mount& on) {
+         const std::string text(1U << 20U, 'x');
+         const int full = open_new(on.fresh);
+         for (int i = 0; i < 64; ++i)
+             if (::pwrite(full, text.data(), text.size(), i << 20) != 1 << 20) return -1L;
+         return 0L;
+     }},
+};
+
+TEST_F(synchronous, calls_that_wait_end_when_their_caller_is_killed) {
+    for (const auto& row : waiting_calls) {
+        const slow_mount on(row.sync_close);
+        for (const int fatal : {SIGINT, SIGQUIT, SIGKILL}) {
+            for (const bool after_another : {false, true}) {  // the kernel tells of the first alone
+                SCOPED_TRACE(fmt::format("{}, signal {}{}", row.name, fatal, after_another ? " after SIGALRM" : ""));
+                const pid_t child = child_calls([&] { return row.call(on); });
+                EXPECT_TRUE(waits(child));
+                if (after_another) {
+                    ::kill(child, SIGALRM);
+                    EXPECT_TRUE(waits(child));
+                }
+                ::kill(child, fatal);
+                const auto status = ended(child);
+                ASSERT_TRUE(status) << "it goes on";
+                EXPECT_TRUE(WIFSIGNALED(*status) && WTERMSIG(*status) == fatal) << *status;
+            }
+        }
+    }
+}
+
+TEST_F(synchronous, calls_that_wait_go_on_at_signals_that_do_not_kill) {
+    for (const auto& row : waiting_calls) {
+        SCOPED_TRACE(row.name);
+        const slow_mount on(row.sync_close);
+        const pid_t child = child_calls([&] { return row.call(on); }, 2);
+        EXPECT_TRUE(waits(child));
+        for (const int one : {SIGCHLD, SIGURG, SIGSTOP, SIGCONT, SIGALRM, SIGUSR1}) {
+            ::kill(child, one);
+            EXPECT_TRUE(waits(child)) << "signal " << one;
+        }
+        on.sites->hold_puts = false;
+        const auto status = ended(child);
+        ASSERT_TRUE(status);
+        EXPECT_TRUE(WIFEXITED(*status) && WEXITSTATUS(*status) == 0) << *status;
+    }
 }
 
 }  // namespace

@@ -1,0 +1,47 @@
+#include "fs/mount/caller.h"
+
+#include <charconv>
+#include <csignal>
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+namespace warifu {
+namespace {
+
+constexpr std::uint64_t bit_of(int signal) {
+    return std::uint64_t{1} << static_cast<unsigned>(signal - 1);
+}
+constexpr std::uint64_t harmless = bit_of(SIGCHLD) | bit_of(SIGCONT) | bit_of(SIGSTOP) | bit_of(SIGTSTP) |
+                                   bit_of(SIGTTIN) | bit_of(SIGTTOU) | bit_of(SIGURG) | bit_of(SIGWINCH);
+
+/// A line as "SigPnd:\t0000000000000100".
+std::optional<std::uint64_t> signals_of(std::string_view proc_status, std::string_view name) {
+    const auto at = proc_status.find(name);
+    if (at == std::string_view::npos) return std::nullopt;
+    const auto digits = proc_status.substr(at + name.size());
+    std::uint64_t set = 0;
+    if (std::from_chars(digits.data(), digits.data() + digits.size(), set, 16).ec != std::errc()) return std::nullopt;
+    return set;
+}
+
+}  // namespace
+
+std::optional<bool> is_dying(std::string_view proc_status) {
+    const auto of_thread = signals_of(proc_status, "\nSigPnd:\t");
+    const auto of_process = signals_of(proc_status, "\nShdPnd:\t");
+    const auto blocked = signals_of(proc_status, "\nSigBlk:\t");
+    const auto ignored = signals_of(proc_status, "\nSigIgn:\t");
+    const auto caught = signals_of(proc_status, "\nSigCgt:\t");
+    if (!of_thread || !of_process || !blocked || !ignored || !caught) return std::nullopt;
+    return ((*of_thread | *of_process) & ~(*blocked | *ignored | *caught | harmless)) != 0;
+}
+
+bool is_dying(pid_t thread) {
+    std::ifstream file("/proc/" + std::to_string(thread) + "/status");
+    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    return is_dying(std::string_view(text)).value_or(true);
+}
+
+}  // namespace warifu
