@@ -1,8 +1,10 @@
 // The whole way of a window: mark durable, copied into lent memory, used, released, erased.
-// Pads lie in WARIFU_BENCH_DIR (default: /dev/shm).
+// Pads lie in WARIFU_BENCH_DIR (default: /dev/shm). On a disk they are read from there and not from memory; read_blocks
+// is what the disk gives to whoever only reads.
 
 #include <benchmark/benchmark.h>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <spdlog/spdlog.h>
 #include <thread>
@@ -31,12 +33,48 @@ void write_blocks(const std::string& directory, std::uint64_t& offset, int count
     }
 }
 
+std::string new_directory() {
+    const char* base = std::getenv("WARIFU_BENCH_DIR");
+    std::string directory = std::string(base == nullptr ? "/dev/shm" : base) + "/warifu-bench-XXXXXX";
+    return ::mkdtemp(directory.data()) == nullptr ? std::string() : directory;
+}
+
+/// Leaves the disk alone with the files: what is in memory of them is dropped. Nothing on a tmpfs.
+void cool(const std::string& directory) {
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+        const auto file = open_file(entry.path(), O_RDONLY);
+        if (!file) continue;
+        ::fsync(file->get());
+        ::posix_fadvise(file->get(), 0, 0, POSIX_FADV_DONTNEED);
+    }
+}
+
+void read_blocks(benchmark::State& state) {
+    const std::string directory = new_directory();
+    if (directory.empty()) return state.SkipWithError("no directory");
+    std::uint64_t offset = 0;
+    write_blocks(directory, offset, 8);
+    buffer bytes(4U << 20U);
+    for (auto _ : state) {
+        state.PauseTiming();
+        cool(directory);
+        state.ResumeTiming();
+        for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+            const auto file = open_file(entry.path(), O_RDONLY);
+            for (std::uint64_t at = pad_header_size; at < block_size; at += bytes.size())
+                if (!file || !read_at(file->get(), at, bytes.span(), entry.path())) state.SkipWithError("cannot read");
+        }
+    }
+    state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(offset));
+    std::filesystem::remove_all(directory);
+}
+BENCHMARK(read_blocks)->UseRealTime()->Unit(benchmark::kMillisecond);
+
 void hand_over(benchmark::State& state) {
     spdlog::set_level(spdlog::level::warn);
     const auto size = static_cast<std::uint64_t>(state.range(0)) << 20U;
-    const char* base = std::getenv("WARIFU_BENCH_DIR");
-    std::string directory = std::string(base == nullptr ? "/dev/shm" : base) + "/warifu-bench-XXXXXX";
-    if (::mkdtemp(directory.data()) == nullptr) return state.SkipWithError("no directory");
+    const std::string directory = new_directory();
+    if (directory.empty()) return state.SkipWithError("no directory");
     keyd_options options;
     options.site = "a";
     options.directory = directory;
@@ -73,6 +111,7 @@ void hand_over(benchmark::State& state) {
             state.PauseTiming();
             write_blocks(directory + "/incoming", offset, 8);
             while (!std::filesystem::is_empty(directory + "/incoming")) std::this_thread::yield();
+            cool(directory + "/blocks");
             left += 8 * (block_size - hello_region_size(block_size));
             state.ResumeTiming();
         }
@@ -91,7 +130,7 @@ void hand_over(benchmark::State& state) {
     daemon.reset();
     std::filesystem::remove_all(directory);
 }
-BENCHMARK(hand_over)->Arg(1)->Arg(4)->Arg(16)->Arg(60)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(hand_over)->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(60)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace warifu
