@@ -98,6 +98,7 @@ task<> faulty_store::append(append_request request) {
 task<std::vector<journal_entry>> faulty_store::read_journal(std::uint64_t from, std::uint32_t size_max) {
     ++journal_read_count_;
     CO_TRY_VOID(co_await enter());
+    if (journal_fails) co_return fail(errc::timed_out, "the site does not answer");
     CO_TRY(auto entries, co_await inner_->read_journal(from, size_max));
     for (journal_entry& entry : entries)
         if (lie_always || lying_records.contains(entry.sequence)) entry.share = with_flipped_bit(entry.share);

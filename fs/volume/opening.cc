@@ -164,8 +164,10 @@ result<void> volume_impl::check_description(const volume_description& found) con
                             wanted.sites.size(), fmt::join(wanted.sites, ", ")));
 }
 
-/// The sites of the last view that answered with the incarnation it names are the view that goes on.
-task<> volume_impl::settle_view(const history& past, const site_states& states) {
+/// The sites of the last view that answered with the incarnation it names are the view that goes on; for a writer those
+/// whose journals it has read, since it must know what they lack.
+task<> volume_impl::settle_view(const history& past, const site_states& states,
+                                const std::vector<site_journal>& journals) {
     view next;
     next.number = past.last_view.number + 1;
     for (const view_member& member : past.last_view.members) {
@@ -175,6 +177,8 @@ task<> volume_impl::settle_view(const history& past, const site_states& states) 
             members_.site(member.site).reason = "its store is not the one that the volume knows";
             continue;
         }
+        const bool is_read = std::ranges::find(journals, member.site, &site_journal::site) != journals.end();
+        if (options_.mode == open_mode::write && !is_read) continue;
         next.members.push_back(member);
     }
     const unsigned needed =
@@ -204,16 +208,18 @@ task<> volume_impl::copy_with_chunks(share_index site, journal_entry entry, bool
     co_return co_await journal_->copy_entry(site, std::move(entry), restart);
 }
 
-/// Every member gets the records from the last snapshot on that it lacks, bit for bit; what it has beyond the head goes
-/// when the opening record replaces it. A member that cannot take them leaves the view.
+/// Every member gets the records from the last snapshot on that it lacks, bit for bit, and with the first of them all
+/// that follow, which it drops; what it has beyond the head goes when the opening record replaces it. A member that
+/// cannot take them leaves the view.
 task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
     for (const site_journal& journal : journals) {
         if (!members_.current.has(journal.site)) continue;
         const bool has_start = std::ranges::any_of(
             journal.entries, [&](const journal_entry& e) { return e.sequence == past.records.front().sequence; });
-        bool restart = !has_start;
+        bool restart = !has_start, copying = restart;
         for (const kept_record& kept : past.records) {
-            if (kept.shares.contains(journal.site) && !restart) continue;
+            if (kept.shares.contains(journal.site) && !copying) continue;
+            copying = true;
             std::map<share_index, bytes_view> sources;
             std::vector<share_index> holders;
             for (const auto& [site, share] : kept.shares) {
@@ -331,7 +337,7 @@ task<> volume_impl::open_existing() {
     const std::vector<site_journal> journals = co_await read_journals(states);
     CO_TRY(const history past, rebuild_history(codec_, journals));
     CO_TRY_VOID(check_description(past.description));
-    CO_TRY_VOID(co_await settle_view(past, states));
+    CO_TRY_VOID(co_await settle_view(past, states, journals));
     for (const share_index liar : past.liars) members_.site(liar).reason = "its journal contradicts the others";
     // Sites that are only absent may come: a writer waits for them rather than going on read-only.
     if (writing && past.disputed && !past.awaited.empty()) co_return fail(errc::missing_shares, *past.disputed);

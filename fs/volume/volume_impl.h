@@ -74,7 +74,7 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> wait_for_writer(site_states& states);
     task<> take_authority(site_states& states);
     awaitable<std::vector<site_journal>> read_journals(const site_states& states);
-    task<> settle_view(const history& past, const site_states& states);
+    task<> settle_view(const history& past, const site_states& states, const std::vector<site_journal>& journals);
     task<> restore_tail(const history& past, const std::vector<site_journal>& journals);
     task<> copy_with_chunks(share_index site, journal_entry entry, bool restart, std::vector<share_index> holders);
     task<> write_opening(const history& past);
