@@ -208,8 +208,9 @@ std::optional<extent> block_core::take_raw() {
 
 /// After a crash free space may hold bytes of shares whose commit never came.
 task<> block_core::erase_suspect(extent where) {
-    CO_TRY(const buffer bytes, co_await disk_->read_sectors(where));
-    if (is_zero(bytes.view())) co_return result<void>{};
+    const auto bytes = co_await disk_->read_sectors(where);
+    if (bytes && is_zero(bytes->view())) co_return result<void>{};
+    // A sector that cannot be read is written: media replace it then.
     co_return co_await disk_->write_zeros(where);
 }
 

@@ -94,8 +94,11 @@ void file_system_impl::start() {
     committer_.start();
     // The volume may outlive this object; then there is nothing left to commit.
     const std::weak_ptr<int> alive = alive_;
-    volume_.set_commit_wanted([this, alive] {
-        if (!alive.expired()) committer_.force();
+    asio::post(core_, [this, alive] {
+        if (alive.expired()) return;
+        volume_.set_commit_wanted([this, alive] {
+            if (!alive.expired()) committer_.force();
+        });
     });
     // What an earlier daemon of this mount unlinked may still be open: the kernel will say when it is not.
     if (resumed_) references_.inherit();

@@ -1,11 +1,13 @@
 #include "fs/mount/caller.h"
 
+#include <array>
+#include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
+#include <fcntl.h>
 #include <string>
+#include <unistd.h>
 
 namespace warifu {
 namespace {
@@ -39,9 +41,14 @@ std::optional<bool> is_dying(std::string_view proc_status) {
 }
 
 bool is_dying(pid_t thread) {
-    std::ifstream file("/proc/" + std::to_string(thread) + "/status");
-    const std::string text((std::istreambuf_iterator<char>(file)), {});
-    return is_dying(std::string_view(text)).value_or(true);
+    const std::string path = "/proc/" + std::to_string(thread) + "/status";
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return thread == 0 || errno == ENOENT;
+    std::array<char, 4096> text{};
+    const ssize_t size = ::read(file, text.data(), text.size());
+    ::close(file);
+    if (size < 0) return false;
+    return is_dying(std::string_view(text.data(), static_cast<std::size_t>(size))).value_or(false);
 }
 
 }  // namespace warifu

@@ -32,16 +32,15 @@ std::shared_ptr<async_request> async_request::make(mount_session& session, fuse_
 
 void async_request::on_interrupt(fuse_req_t, void* self) {
     auto& mine = *static_cast<async_request*>(self);
-    if (is_dying(mine.caller_)) return mine.interrupt();
+    if (is_dying(mine.caller_)) mine.interrupt();
     asio::co_spawn(mine.session_.core, watch_caller(mine.shared_from_this()), asio::detached);
 }
 
 /// The kernel tells of the first signal only, and then waits for the reply whatever comes.
 awaitable<void> async_request::watch_caller(std::shared_ptr<async_request> self) {
-    while (true) {
+    while (!self->answered_) {
         co_await sleep_for(caller_look_interval);
-        if (self->answered_) co_return;
-        if (is_dying(self->caller_)) co_return self->interrupt();
+        if (!self->answered_ && is_dying(self->caller_)) self->interrupt();
     }
 }
 

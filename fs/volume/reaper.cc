@@ -54,6 +54,7 @@ std::vector<share_removal> as_removals(const scheme& shape, const std::vector<fr
 result<std::vector<freed_piece>> removable_up_to(const name_space& names, std::uint64_t last_ticket) {
     TRY(std::vector<freed_piece> due, names.freed(0, reap_batch_count_max));
     std::erase_if(due, [&](const freed_piece& piece) { return piece.ticket > last_ticket; });
+    if (due.empty()) return due;
     TRY(const std::vector<chunk_id> freed_later, names.freed_chunks(last_ticket));
     const std::unordered_set<chunk_id> later(freed_later.begin(), freed_later.end());
     for (freed_piece& piece : due) piece.last_of_chunk = piece.last_of_chunk && !later.contains(piece.chunk);
@@ -79,7 +80,9 @@ awaitable<void> volume_impl::mark_freed() {
     if (freed_marks_.size() < freed_mark_count_max) {
         const freed_mark now = co_await run_in(waiting_pool_, [this] {
             freed_mark mark;
-            const std::lock_guard lock(names_lock_);
+            // Who has the lock may wait for room at a site, and what is due makes room: the next look marks.
+            const std::unique_lock lock(names_lock_, std::try_to_lock);
+            if (!lock) return mark;
             mark.last_ticket = names_->last_freed_ticket();
             const bool captured = db_->FlushWAL(false).ok() && !files_->has_edits() && !returned_;
             mark.capture = captured ? captures_ : captures_ + 1;
@@ -90,9 +93,12 @@ awaitable<void> volume_impl::mark_freed() {
             freed_marks_.push_back(now);
         }
     }
-    const deadline due = steady_clock::now() + std::chrono::milliseconds(options_.removal_delay_ms);
+    const deadline now = steady_clock::now();
     for (freed_mark& mark : freed_marks_)
-        if (!mark.due && durable_capture_ >= mark.capture) mark.due = due;
+        if (!mark.due && durable_capture_ >= mark.capture)
+            mark.due = now + std::chrono::milliseconds(options_.removal_delay_ms);
+    // Of marks that are due (a site was away for long) the last says it all.
+    while (freed_marks_.size() > 1 && freed_marks_[1].due && *freed_marks_[1].due <= now) freed_marks_.pop_front();
 }
 
 /// One batch of what is due; true when there may be more.
@@ -108,6 +114,7 @@ task<bool> volume_impl::reap_freed() {
         freed_marks_.pop_front();
         co_return true;
     }
+    if (!members_.whole()) co_return false;  // a site that returns would keep what it was not asked to remove
     CO_TRY_VOID(co_await remove_everywhere(as_removals(shape_, *due)));
     failpoint("reap.removed");
     CO_TRY_VOID(co_await run_in(waiting_pool_, [this, &due]() -> result<void> {
@@ -122,7 +129,7 @@ task<bool> volume_impl::reap_freed() {
 
 awaitable<void> volume_impl::reap_tables() {
     std::vector<share_removal> removals;
-    while (!dead_tables_.empty() && dead_tables_.front().due <= steady_clock::now() &&
+    while (members_.whole() && !dead_tables_.empty() && dead_tables_.front().due <= steady_clock::now() &&
            removals.size() < remove_count_max) {
         removals.emplace_back().chunk = dead_tables_.front().chunk.chunk;
         dead_tables_.pop_front();
