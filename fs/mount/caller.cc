@@ -43,12 +43,15 @@ std::optional<bool> is_dying(std::string_view proc_status) {
 bool is_dying(pid_t thread) {
     const std::string path = "/proc/" + std::to_string(thread) + "/status";
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) return thread == 0 || errno == ENOENT;
-    std::array<char, 4096> text{};
-    const ssize_t size = ::read(file, text.data(), text.size());
+    if (file < 0) return thread == 0 || (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != EINTR);
+    std::string text;  // the groups come before the signals, and can be 65,536
+    std::array<char, 4096> part{};
+    for (ssize_t size = 1; size > 0;) {
+        size = ::read(file, part.data(), part.size());
+        if (size > 0) text.append(part.data(), static_cast<std::size_t>(size));
+    }
     ::close(file);
-    if (size < 0) return false;
-    return is_dying(std::string_view(text.data(), static_cast<std::size_t>(size))).value_or(false);
+    return is_dying(std::string_view(text)).value_or(true);
 }
 
 }  // namespace warifu

@@ -14,8 +14,8 @@ namespace warifu {
 /// text has no such lines.
 std::optional<bool> is_dying(std::string_view proc_status);
 
-/// The same for a thread now. True for one that is not there (0: of a process namespace outside of ours; /proc hides
-/// it): nobody could end its wait otherwise. False when /proc cannot be read for now. Any thread.
+/// The same for a thread now. True for one that cannot be seen (0: of a process namespace outside of ours; /proc hides
+/// it): nobody could end its wait otherwise. False when files cannot be opened for now. Any thread.
 bool is_dying(pid_t thread);
 
 }  // namespace warifu

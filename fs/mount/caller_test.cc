@@ -1,9 +1,12 @@
 #include "fs/mount/caller.h"
 
 #include <csignal>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <string>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <vector>
 
 namespace warifu {
 namespace {
@@ -53,6 +56,24 @@ TEST(caller, a_text_without_the_lines_says_nothing) {
     EXPECT_FALSE(is_dying(std::string_view("")));
     EXPECT_FALSE(is_dying(std::string_view("Name:\tx\nSigPnd:\t0000000000000000\n")));
     EXPECT_FALSE(is_dying(std::string_view("Name:\tx\nSigPnd:\tx\nShdPnd:\tx\nSigBlk:\tx\nSigIgn:\tx\nSigCgt:\tx\n")));
+}
+
+TEST(caller, many_groups_do_not_hide_the_signals) {
+    if (::geteuid() != 0) GTEST_SKIP() << "not root";
+    const pid_t child = ::fork();
+    if (child == 0) {
+        std::vector<gid_t> groups(2000);
+        for (std::size_t i = 0; i < groups.size(); ++i) groups[i] = static_cast<gid_t>(1'000'000'000 + i);
+        sigset_t user;
+        ::sigemptyset(&user);
+        ::sigaddset(&user, SIGUSR1);
+        ::sigprocmask(SIG_BLOCK, &user, nullptr);
+        ::raise(SIGUSR1);
+        ::_exit(::setgroups(groups.size(), groups.data()) == 0 && !is_dying(::gettid()) ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << "a blocked signal is pending: the lines were found";
 }
 
 TEST(caller, of_this_thread_lives_and_one_that_is_not_there_does_not) {

@@ -208,18 +208,25 @@ task<> volume_impl::copy_with_chunks(share_index site, journal_entry entry, bool
     co_return co_await journal_->copy_entry(site, std::move(entry), restart);
 }
 
-/// Every member gets the records from the last snapshot on that it lacks, bit for bit, and with the first of them all
-/// that follow, which it drops; what it has beyond the head goes when the opening record replaces it. A member that
-/// cannot take them leaves the view.
+/// Every member gets the records from the last snapshot on that it lacks behind those it has, bit for bit; what it has
+/// beyond the head goes when the opening record replaces it. A stale record in front of good ones stays: to replace it
+/// would drop them, perhaps the last copies; the snapshot that is wanted then makes it irrelevant. A member that cannot
+/// take the records leaves the view.
 task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
     for (const site_journal& journal : journals) {
         if (!members_.current.has(journal.site)) continue;
         const bool has_start = std::ranges::any_of(
             journal.entries, [&](const journal_entry& e) { return e.sequence == past.records.front().sequence; });
-        bool restart = !has_start, copying = restart;
+        bool restart = !has_start;
+        const bool anew = restart;  // what is there goes, good or not
+        std::uint64_t last_held = 0;
+        for (const kept_record& kept : past.records)
+            if (kept.shares.contains(journal.site)) last_held = kept.sequence;
         for (const kept_record& kept : past.records) {
-            if (kept.shares.contains(journal.site) && !copying) continue;
-            copying = true;
+            if (!anew && kept.sequence <= last_held) {
+                if (!kept.shares.contains(journal.site)) snapshot_wanted_ = true;
+                continue;
+            }
             std::map<share_index, bytes_view> sources;
             std::vector<share_index> holders;
             for (const auto& [site, share] : kept.shares) {
