@@ -210,7 +210,7 @@ std::optional<extent> block_core::take_raw() {
 task<> block_core::erase_suspect(extent where) {
     const auto bytes = co_await disk_->read_sectors(where);
     if (bytes && is_zero(bytes->view())) co_return result<void>{};
-    // A sector that cannot be read is written: media replace it then.
+    if (!bytes) count_media_error();  // it is written all the same: media replace such sectors then
     co_return co_await disk_->write_zeros(where);
 }
 

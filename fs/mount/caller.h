@@ -15,7 +15,8 @@ namespace warifu {
 std::optional<bool> is_dying(std::string_view proc_status);
 
 /// The same for a thread now. True for one that cannot be seen (0: of a process namespace outside of ours; /proc hides
-/// it): nobody could end its wait otherwise. False when files cannot be opened for now. Any thread.
+/// it): nobody could end its wait otherwise. False while this process is short of descriptors or memory: who waits asks
+/// again. Any thread.
 bool is_dying(pid_t thread);
 
 }  // namespace warifu

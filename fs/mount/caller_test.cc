@@ -59,7 +59,7 @@ TEST(caller, a_text_without_the_lines_says_nothing) {
 }
 
 TEST(caller, many_groups_do_not_hide_the_signals) {
-    if (::geteuid() != 0) GTEST_SKIP() << "not root";
+    if (::geteuid() != 0) GTEST_SKIP() << "not root: only root may give itself groups";
     const pid_t child = ::fork();
     if (child == 0) {
         std::vector<gid_t> groups(2000);

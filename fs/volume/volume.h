@@ -146,8 +146,8 @@ class volume {
     virtual task<> commit(std::unique_ptr<captured_edits> edits, std::vector<chunk_id> chunks) = 0;
 
     /// The volume calls `ask` (core thread) when it needs a commit although nothing may have changed (a snapshot for a
-    /// returning site): the owner then captures and commits soon. Set once, on
-    /// the core thread.
+    /// returning site): the owner then captures and commits soon. Set once, on the
+    /// core thread.
     virtual void set_commit_wanted(std::function<void()> ask) = 0;
 
     /// A connection to a site came or went: look at the sites now rather than at the next heartbeat.
