@@ -210,8 +210,13 @@ std::optional<extent> block_core::take_raw() {
 task<> block_core::erase_suspect(extent where) {
     const auto bytes = co_await disk_->read_sectors(where);
     if (bytes && is_zero(bytes->view())) co_return result<void>{};
-    if (!bytes) count_media_error();  // it is written all the same: media replace such sectors then
-    co_return co_await disk_->write_zeros(where);
+    CO_TRY_VOID(co_await disk_->write_zeros(where));
+    if (bytes) co_return result<void>{};
+    // Media replace a sector that cannot be read when it is written. One that still cannot be read is not used again.
+    CO_TRY(const buffer written, co_await disk_->read_sectors(where));
+    if (!is_zero(written.view())) co_return fail(errc::io_error, "the medium does not keep what is written to it");
+    count_media_error();
+    co_return result<void>{};
 }
 
 /// Fresh space is zero-written before use, so that flushes touch no journal of a file system below; and the log tells

@@ -22,6 +22,7 @@ class faulty_store final : public share_store {
     std::optional<std::uint32_t> calls_left;  // after that many calls the store is unreachable (the crash of a site)
     std::uint32_t lose_answers = 0;           // the next so many changes are done, but answered with `unreachable`
     bool journal_fails = false;               // read_journal ends with timed_out
+    bool journal_has_no_end = false;          // read_journal goes on for ever
     std::set<chunk_id> damaged_chunks;        // get answers bad_checksum
     bool lie_always = false;                  // get and read_journal flip a bit of every answer
     std::set<chunk_id> lying_chunks;          // get flips a bit of every part of these

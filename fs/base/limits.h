@@ -34,6 +34,7 @@ inline constexpr std::uint32_t pin_ttl_max_ms = 600'000;
 
 inline constexpr std::size_t record_edit_size_max = 3U << 20U;        // edits in one journal record; more makes several
 inline constexpr std::size_t journal_size_snapshot = 16U << 20U;      // payload bytes after which a snapshot is due
+inline constexpr std::size_t journal_read_size_max = 1U << 30U;       // of one site's journal; a longer one is a lie
 inline constexpr std::size_t snapshot_log_size_max = 2U << 20U;       // a larger live log is flushed to tables first
 inline constexpr std::size_t shares_in_flight_size_max = 96U << 20U;  // split and on their way, all sites together
 inline constexpr std::size_t shares_kept_size_max = 96U << 20U;  // put, kept until commit in case a site loses them

@@ -42,16 +42,17 @@ std::optional<bool> is_dying(std::string_view proc_status) {
 
 bool is_dying(pid_t thread) {
     const std::string path = "/proc/" + std::to_string(thread) + "/status";
+    const auto is_short = [](int code) { return code == EMFILE || code == ENFILE || code == ENOMEM || code == EINTR; };
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) return thread == 0 || (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != EINTR);
+    if (file < 0) return thread == 0 || !is_short(errno);
     std::string text;  // the groups come before the signals, and can be 65,536
     std::array<char, 4096> part{};
-    for (ssize_t size = 1; size > 0;) {
-        size = ::read(file, part.data(), part.size());
-        if (size > 0) text.append(part.data(), static_cast<std::size_t>(size));
-    }
+    ssize_t size = 0;
+    while ((size = ::read(file, part.data(), part.size())) > 0)
+        text.append(part.data(), static_cast<std::size_t>(size));
+    const bool unknown = size < 0 && is_short(errno);
     ::close(file);
-    return is_dying(std::string_view(text)).value_or(true);
+    return !unknown && is_dying(std::string_view(text)).value_or(true);
 }
 
 }  // namespace warifu

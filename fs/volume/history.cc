@@ -25,7 +25,7 @@ class rebuilder {
   public:
     rebuilder(const record_codec& codec, const std::vector<site_journal>& journals)
         : codec_(codec), all_(collect(journals)) {
-        for (const site_journal& journal : journals) answered_[journal.site] = incarnation_mark(journal.incarnation);
+        for (const site_journal& journal : journals) answered_[journal.site] = journal.incarnation;
     }
 
     result<history> run() {
@@ -79,14 +79,18 @@ class rebuilder {
             kept.epoch = epoch;
             kept.record = std::move(*record);
             kept.mark = opened->mark;
+            std::map<std::vector<chunk_id>, unsigned> lists;
             for (const auto& [site, entry] : holders) {
                 if (std::ranges::find(opened->liars, site) != opened->liars.end()) {
                     liars_.insert(site);
                     continue;
                 }
                 kept.shares[site] = entry->share;
-                if (kept.chunks.empty()) kept.chunks = entry->chunks;
+                ++lists[entry->chunks];
             }
+            // Nothing authenticates the list: most sites are believed, the longer one of equals.
+            const auto weight = [](const auto& list) { return std::pair(list.second, list.first.size()); };
+            if (!lists.empty()) kept.chunks = std::ranges::max_element(lists, {}, weight)->first;
             good_.emplace(sequence, std::move(kept));
             undecodable_.erase(sequence);
             return;
@@ -119,7 +123,7 @@ class rebuilder {
             for (const auto& [epoch, holders] : epochs) {
                 if (sequence <= out.head() && out.records[sequence - out.records.front().sequence].epoch >= epoch)
                     break;  // newest first
-                const std::set<share_index> absent = absent_holders(holders);
+                const std::set<share_index> absent = absent_holders(out, holders);
                 if (absent.empty()) continue;
                 std::set<share_index> holding;
                 for (const auto& [site, entry] : holders) holding.insert(site);
@@ -137,19 +141,24 @@ class rebuilder {
                                                                       : fmt::format("site {}", site.value));
         return fmt::format("{}", fmt::join(names, ", "));
     }
-    /// Who may hold it too; empty when it was certainly not committed.
-    std::set<share_index> absent_holders(const claims& holders) const {
+    /// Who may hold it too; empty when it was certainly not committed. A mark is not authenticated. One that names
+    /// sites that there are not is false, and so is one that names another store than the one that a site has by the
+    /// last view and by its own answer: a store that a record was sent to never comes back behind a later one.
+    std::set<share_index> absent_holders(const history& out, const claims& holders) const {
         const unsigned least = view_size_min(codec_.threshold(), codec_.site_count());
         for (const auto& [holder, entry] : holders) {
             const auto mark = decode_view_mark(entry->share.view());
             if (!mark || mark->members.size() < least) continue;  // nobody commits to fewer
+            if (mark->members.back().site.value >= codec_.site_count()) continue;
             std::set<share_index> missing;
             bool lacking = false;
             for (const auto& member : mark->members) {
                 if (holders.contains(member.site)) continue;
                 missing.insert(member.site);
                 const auto answered = answered_.find(member.site);
-                lacking = lacking || (answered != answered_.end() && answered->second == member.incarnation);
+                if (answered == answered_.end()) continue;
+                lacking = lacking || incarnation_mark(answered->second) == member.incarnation ||
+                          out.last_view.has(member.site, answered->second);
             }
             if (!lacking && !missing.empty()) return missing;
         }
@@ -159,17 +168,24 @@ class rebuilder {
     std::optional<std::uint64_t> last_whole_snapshot() const {
         for (auto it = good_.rbegin(); it != good_.rend(); ++it) {
             const auto& snapshot = it->second.record.snapshot;
-            if (!snapshot || snapshot->part != 0) continue;
-            bool whole = true;
-            for (std::uint32_t part = 1; part < snapshot->parts && whole; ++part) {
-                const auto next = good_.find(it->first + part);
-                whole = next != good_.end() && next->second.record.snapshot &&
-                        next->second.record.snapshot->part == part &&
-                        next->second.record.snapshot->parts == snapshot->parts;
-            }
-            if (whole) return it->first;
+            if (snapshot && snapshot->part == 0 && is_whole(it->first)) return it->first;
         }
         return std::nullopt;
+    }
+
+    /// The parts follow each other but for records of a view alone, which earlier versions could write between them.
+    bool is_whole(std::uint64_t first) const {
+        const kept_record& start = good_.at(first);
+        std::uint32_t part = 1;
+        for (std::uint64_t sequence = first + 1; part < start.record.snapshot->parts; ++sequence) {
+            const auto next = good_.find(sequence);
+            if (next == good_.end() || next->second.epoch != start.epoch) return false;
+            const journal_record& record = next->second.record;
+            if (!record.snapshot && record.edits.empty()) continue;
+            if (record.snapshot != snapshot_part{part, start.record.snapshot->parts}) return false;
+            ++part;
+        }
+        return true;
     }
 
     static void apply(history& out, const kept_record& kept) {
@@ -182,7 +198,7 @@ class rebuilder {
 
     const record_codec& codec_;
     journal_claims all_;
-    std::map<share_index, std::uint32_t> answered_;  // with the mark of their incarnation
+    std::map<share_index, incarnation_id> answered_;
     std::map<std::uint64_t, kept_record> good_;
     std::set<std::uint64_t> undecodable_;
     std::set<share_index> liars_;

@@ -45,8 +45,10 @@ struct history {
     std::uint64_t head() const { return records.back().sequence; }
     /// The first record whose state is known: the snapshot's last part.
     std::uint64_t first_state() const {
-        const auto& snapshot = records.front().record.snapshot;
-        return records.front().sequence + (snapshot ? snapshot->parts - 1 : 0);
+        for (const kept_record& kept : records)
+            if (const auto& place = kept.record.snapshot; place && place->part + 1 == place->parts)
+                return kept.sequence;
+        return head();
     }
 };
 

@@ -24,6 +24,7 @@ std::string names_of(const std::vector<volume_site>& sites, const auto& wanted) 
 task<std::vector<journal_entry>> read_whole_journal(std::shared_ptr<share_store> store) {
     std::vector<journal_entry> all;
     std::uint64_t from = 0;
+    std::size_t size = 0;
     for (;;) {
         auto part = co_await store->read_journal(from, journal_read_size);
         if (!part) co_return fail(std::move(part).error());
@@ -31,6 +32,8 @@ task<std::vector<journal_entry>> read_whole_journal(std::shared_ptr<share_store>
         for (journal_entry& entry : *part) {
             if (!all.empty() && entry.sequence <= all.back().sequence)
                 co_return fail(errc::bad_format, "a journal that does not ascend");
+            size += sizeof entry + entry.chunks.size() * sizeof(chunk_id) + entry.share.size();
+            if (size > journal_read_size_max) co_return fail(errc::too_large, "a journal without end");
             all.push_back(std::move(entry));
         }
         from = all.back().sequence + 1;
@@ -154,6 +157,16 @@ awaitable<std::vector<site_journal>> volume_impl::read_journals(const site_state
     co_return journals;
 }
 
+/// A store that was wiped since it told its incarnation has an empty journal, which must not count as the old store's.
+awaitable<void> volume_impl::forget_changed_stores(site_states& states, std::vector<site_journal>& journals) {
+    const site_states now = co_await ask_states();
+    std::erase_if(states, [&](const auto& before) {
+        const auto after = now.find(before.first);
+        return after != now.end() && after->second.incarnation != before.second.incarnation;
+    });
+    std::erase_if(journals, [&](const site_journal& journal) { return !states.contains(journal.site); });
+}
+
 result<void> volume_impl::check_description(const volume_description& found) const {
     const volume_description wanted = description();
     if (found == wanted) return {};
@@ -209,9 +222,9 @@ task<> volume_impl::copy_with_chunks(share_index site, journal_entry entry, bool
 }
 
 /// Every member gets the records from the last snapshot on that it lacks behind those it has, bit for bit; what it has
-/// beyond the head goes when the opening record replaces it. A stale record in front of good ones stays: to replace it
-/// would drop them, perhaps the last copies; the snapshot that is wanted then makes it irrelevant. A member that cannot
-/// take the records leaves the view.
+/// beyond the head goes when the opening record replaces it. A member that cannot take the records leaves the view, and
+/// so does one with a stale record in front of good ones: to replace that would drop those, perhaps the last copies.
+/// Where the view can spare no member it stays one, and the snapshot that is wanted then makes its hole irrelevant.
 task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
     for (const site_journal& journal : journals) {
         if (!members_.current.has(journal.site)) continue;
@@ -224,7 +237,9 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
             if (kept.shares.contains(journal.site)) last_held = kept.sequence;
         for (const kept_record& kept : past.records) {
             if (!anew && kept.sequence <= last_held) {
-                if (!kept.shares.contains(journal.site)) snapshot_wanted_ = true;
+                if (kept.shares.contains(journal.site)) continue;
+                if (members_.drop(journal.site, "its journal has a stale record")) break;
+                snapshot_wanted_ = true;
                 continue;
             }
             std::map<share_index, bytes_view> sources;
@@ -282,6 +297,7 @@ result<void> volume_impl::load_files(const history& past, std::uint64_t last) {
         if (kept.sequence > last) break;
         const journal_record& record = kept.record;
         if (record.snapshot) {
+            if (record.snapshot->part == 0) snapshot.clear();
             snapshot.insert(snapshot.end(), record.edits.begin(), record.edits.end());
             if (record.snapshot->part + 1 == record.snapshot->parts) TRY_VOID(files->load_edits(snapshot));
         } else if (!record.edits.empty()) {
@@ -341,7 +357,8 @@ task<> volume_impl::open_existing() {
         CO_TRY_VOID(co_await wait_for_writer(states));
         CO_TRY_VOID(co_await take_authority(states));
     }
-    const std::vector<site_journal> journals = co_await read_journals(states);
+    std::vector<site_journal> journals = co_await read_journals(states);
+    if (writing) co_await forget_changed_stores(states, journals);
     CO_TRY(const history past, rebuild_history(codec_, journals));
     CO_TRY_VOID(check_description(past.description));
     CO_TRY_VOID(co_await settle_view(past, states, journals));

@@ -241,6 +241,29 @@ TEST_F(history_rules, it_starts_at_the_last_whole_snapshot) {
     part.snapshot = snapshot_part{1, 2};
     add(5, {1, 1}, part, 0b11111);
     EXPECT_EQ(rebuild_history(codec, journals)->records.front().sequence, 4U);
+    EXPECT_EQ(rebuild_history(codec, journals)->first_state(), 5U);
+}
+
+TEST_F(history_rules, a_view_between_the_parts_of_a_snapshot_leaves_it_whole) {  // as versions before could write it
+    journal_record part = full_record();
+    part.snapshot = snapshot_part{0, 2};
+    add(2, {1, 1}, part, 0b11111);
+    journal_record smaller;
+    smaller.new_view = view_of(0b01111);
+    add(3, {1, 1}, smaller, 0b01111, 0b01111);
+    part.snapshot = snapshot_part{1, 2};
+    add(4, {1, 1}, part, 0b01111, 0b01111);
+    EXPECT_EQ(rebuild_history(codec, journals)->records.front().sequence, 2U);
+    EXPECT_EQ(rebuild_history(codec, journals)->first_state(), 4U);
+}
+
+TEST_F(history_rules, parts_of_two_writers_are_no_snapshot) {
+    journal_record part = full_record();
+    part.snapshot = snapshot_part{0, 2};
+    add(2, {1, 1}, part, 0b11111);
+    part.snapshot = snapshot_part{1, 2};
+    add(3, {2, 5}, part, 0b11111);
+    EXPECT_EQ(rebuild_history(codec, journals)->records.front().sequence, 1U);
 }
 
 TEST_F(history_rules, what_a_smaller_view_may_have_committed_is_not_dropped) {
@@ -263,6 +286,35 @@ TEST_F(history_rules, a_record_that_a_site_of_its_view_lacks_was_never_committed
     EXPECT_FALSE(rebuild_history(codec, journals)->disputed) << "d answers and does not have it";
     journals.back().incarnation = random_uuid<incarnation_id>();
     EXPECT_TRUE(rebuild_history(codec, journals)->disputed) << "d lost its store: it may have had it";
+}
+
+TEST_F(history_rules, a_mark_of_stores_and_sites_that_there_are_not_stops_nobody) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    const auto claim = [&](const view& invented) {
+        auto shares = *codec.seal({1, 1}, 3, invented, encode_journal_record(commit("three")), *random);
+        journals[0].entries.resize(2);
+        journal_entry& entry = journals[0].entries.emplace_back();
+        entry.sequence = 3;
+        entry.epoch = {1, 1};
+        entry.share = shares[0];
+        return rebuild_history(codec, journals)->disputed;
+    };
+    view invented = view_of(0b11111);
+    for (view_member& member : invented.members) member.incarnation = random_uuid<incarnation_id>();
+    EXPECT_FALSE(claim(invented)) << "every site answered with the store that the volume knows";
+    invented = view_of(0b00111);
+    invented.members.emplace_back().site.value = 9;
+    invented.members.erase(invented.members.begin() + 1, invented.members.begin() + 3);
+    invented.members.emplace_back().site.value = 10;
+    EXPECT_FALSE(claim(invented));
+}
+
+TEST_F(history_rules, the_chunks_that_most_sites_name_are_those_of_a_record) {
+    add(2, {1, 1}, commit("two"), 0b11111);
+    for (site_journal& journal : journals) journal.entries.back().chunks = {{{1, 1}, 7}, {{1, 1}, 8}};
+    journals[0].entries.back().chunks = {{{1, 1}, 7}};
+    journals[1].entries.back().chunks = {{{1, 1}, 7}, {{1, 1}, 8}, {{1, 1}, 9}};
+    EXPECT_EQ(rebuild_history(codec, journals)->records.back().chunks, journals[2].entries.back().chunks);
 }
 
 TEST_F(history_rules, a_mark_of_fewer_sites_than_a_view_has_counts_for_nothing) {

@@ -162,49 +162,77 @@ TEST_F(takeover, a_site_whose_journal_was_not_read_is_no_member_of_the_writers_v
     EXPECT_TRUE(w->until([&] { return w->all_members(); })) << "it is healed as one that was away";
 }
 
+TEST_F(takeover, a_journal_without_end_is_a_lie) {
+    sites.run([&] { sites.sites[1]->journal_has_no_end = true; });
+    auto w = open_writer(sites);
+    ASSERT_TRUE(w) << w.error().message();
+    EXPECT_TRUE(w->write_file("after", pattern(1000, 1)));
+    EXPECT_TRUE(w->commit());
+}
+
 // Simulated life 34711. A site can hold a record of a displaced writer in the middle of its journal: it answered an
-// opening but for its journal, and took the records behind as a member (so it was before the test above). To replace
-// the record would drop those behind it: they stay, and a snapshot follows.
-TEST_F(takeover, a_stale_record_in_the_middle_of_a_journal_stays_until_the_next_snapshot) {
-    memory_sites four(core.context, 2, 4);
-    four.create();
-    ballot epoch;
-    {
-        auto w = open_writer(four);
-        ASSERT_TRUE(w);
-        epoch = (*w)->status().epoch;
-        for (unsigned i = 0; i < 3; ++i) {
-            ASSERT_TRUE(w->write_file("file" + std::to_string(i), pattern(1000, i)));
-            ASSERT_TRUE(w->commit());
+// opening but for its journal, and took the records behind as a member (so it was before the test above).
+class stale_record : public testing::Test {
+  protected:
+    void SetUp() override {
+        four.create();
+        ballot epoch;
+        {
+            auto w = open_writer(four);
+            ASSERT_TRUE(w);
+            epoch = (*w)->status().epoch;
+            for (unsigned i = 0; i < 3; ++i) {
+                ASSERT_TRUE(w->write_file("file" + std::to_string(i), pattern(1000, i)));
+                ASSERT_TRUE(w->commit());
+            }
         }
+        journal = read();
+        ASSERT_GE(journal.size(), 4U);
+        append_request request;
+        request.authority = epoch;
+        ++request.authority.counter;
+        memory_store& store = *four.stores[0];
+        ASSERT_TRUE(run_on(core.context, store.promise(request.authority)));
+        request.entry = journal[journal.size() - 2];
+        --request.entry.epoch.counter;
+        request.entry.share = slice(buffer::zeroed(100));
+        ASSERT_TRUE(run_on(core.context, store.append(request)));
+        request.entry = journal.back();
+        ASSERT_TRUE(run_on(core.context, store.append(request)));
     }
-    memory_store& store = *four.stores[0];
-    const auto journal = run_on(core.context, store.read_journal(0, 1U << 20U));
-    ASSERT_TRUE(journal);
-    ASSERT_GE(journal->size(), 4U);
-    append_request request;
-    request.authority = epoch;
-    ++request.authority.counter;
-    ASSERT_TRUE(run_on(core.context, store.promise(request.authority)));
-    request.entry = (*journal)[journal->size() - 2];
-    --request.entry.epoch.counter;
-    request.entry.share = slice(buffer::zeroed(100));
-    ASSERT_TRUE(run_on(core.context, store.append(request)));
-    request.entry = journal->back();
-    ASSERT_TRUE(run_on(core.context, store.append(request)));
-    four.run([&] { four.sites[3]->unreachable = true; });  // no site can be dropped
-    {
-        auto w = open_writer(four);  // hangs here if site 1 lacks the last record then
-        ASSERT_TRUE(w) << w.error().message();
-        const auto opened = run_on(core.context, store.read_journal(0, 1U << 20U));
-        ASSERT_EQ(opened->size(), journal->size() + 1);
-        const auto& last = journal->back();
-        EXPECT_TRUE(std::ranges::equal((*opened)[journal->size() - 1].share.view(), last.share.view()));
-        for (unsigned i = 0; i < 3; ++i) EXPECT_EQ(*w->read_file("file" + std::to_string(i)), pattern(1000, i));
-        ASSERT_TRUE(w->commit());
-        EXPECT_TRUE(w->until(
-            [&] { return run_on(core.context, store.read_journal(0, 1U << 20U))->front().sequence > last.sequence; }));
+    std::vector<journal_entry> read() { return *run_on(core.context, four.stores[0]->read_journal(0, 1U << 20U)); }
+    void check_files(test::writer_of& w) {
+        for (unsigned i = 0; i < 3; ++i) EXPECT_EQ(*w.read_file("file" + std::to_string(i)), pattern(1000, i));
     }
+
+    core_thread core;
+    memory_sites four{core.context, 2, 4};
+    std::vector<journal_entry> journal;  // of site 1, before
+};
+
+TEST_F(stale_record, ends_the_membership_of_its_site_until_it_is_healed) {
+    auto w = open_writer(four);
+    ASSERT_TRUE(w) << w.error().message();
+    EXPECT_EQ((*w)->status().sites[0].role, site_role::down);
+    check_files(*w);
+    EXPECT_TRUE(w->until([&] { return w->all_members(); }));
+    EXPECT_GT(read().front().sequence, journal.back().sequence);
+}
+
+// To replace the record would drop those behind it, perhaps the last copies.
+TEST_F(stale_record, stays_until_a_snapshot_where_no_site_can_be_spared) {
+    four.run([&] { four.sites[3]->unreachable = true; });
+    auto w = open_writer(four);  // hangs here if site 1 lacks the last record then
+    ASSERT_TRUE(w) << w.error().message();
+    const auto opened = read();
+    ASSERT_EQ(opened.size(), journal.size() + 1);
+    EXPECT_TRUE(std::ranges::equal(opened[journal.size() - 1].share.view(), journal.back().share.view()));
+    check_files(*w);
+    bool asked = false;
+    four.run([&] { (*w)->set_commit_wanted([&] { asked = true; }); });
+    EXPECT_TRUE(asked) << "also when nothing is written";
+    EXPECT_TRUE(w->until([&] { return read().front().sequence > journal.back().sequence; }));
+    four.run([&] { (*w)->set_commit_wanted({}); });
 }
 
 TEST(writer_identity, names_this_process_and_nobody_elses) {

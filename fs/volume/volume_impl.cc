@@ -121,18 +121,21 @@ task<> volume_impl::append_batches(std::vector<edit_batch>& batches, std::vector
     co_return result<void>();
 }
 
-task<> volume_impl::append_snapshot(const byte_vector& state, std::vector<chunk_id> chunks) {
+/// The first record of a snapshot that the journal may be cut behind. The parts follow each other without a gap: when a
+/// member falls silent and the smaller view is written between two of them, they begin again.
+task<std::uint64_t> volume_impl::append_parts(const byte_vector& state, const std::vector<chunk_id>& chunks,
+                                              std::optional<share_index> restart_at) {
     const std::uint64_t first = journal_->last_sequence() + 1;
-    const auto restart_at = std::exchange(snapshot_restart_at_, std::nullopt);
     const std::size_t parts = std::max<std::size_t>(1, divide_up(state.size(), record_edit_size_max));
-    members_.view_dirty = true;  // a snapshot says the view
     for (std::size_t part = 0; part < parts; ++part) {
+        if (journal_->last_sequence() + 1 != first + part) co_return co_await append_parts(state, chunks, restart_at);
         journal_record record;
         snapshot_part place;
         place.part = static_cast<std::uint32_t>(part);
         place.parts = static_cast<std::uint32_t>(parts);
         record.snapshot = place;
         if (part == 0) {
+            members_.view_dirty = true;  // a snapshot says the view
             record.description = description();
             record.epochs = epochs_;
         }
@@ -140,9 +143,15 @@ task<> volume_impl::append_snapshot(const byte_vector& state, std::vector<chunk_
         const std::size_t size = std::min(record_edit_size_max, state.size() - from);
         record.edits.assign(state.begin() + static_cast<std::ptrdiff_t>(from),
                             state.begin() + static_cast<std::ptrdiff_t>(from + size));
-        CO_TRY_VOID(co_await journal_->append(std::move(record), std::exchange(chunks, {}),
+        CO_TRY_VOID(co_await journal_->append(std::move(record), part == 0 ? chunks : std::vector<chunk_id>(),
                                               part == 0 ? restart_at : std::nullopt));
     }
+    co_return first;
+}
+
+task<> volume_impl::append_snapshot(const byte_vector& state, const std::vector<chunk_id>& chunks) {
+    CO_TRY(const std::uint64_t first,
+           co_await append_parts(state, chunks, std::exchange(snapshot_restart_at_, std::nullopt)));
     journal_->snapshot_written();
     ++snapshots_;
     failpoint("snapshot.written");

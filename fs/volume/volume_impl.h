@@ -57,6 +57,7 @@ class volume_impl final : public volume, public table_chunk_io {
     void set_commit_wanted(std::function<void()> ask) override {
         commit_wanted_ = ask;
         chunks_.commit_wanted = std::move(ask);
+        if (snapshot_wanted_ && commit_wanted_) commit_wanted_();  // since the opening
     }
     void site_changed() override { beat_now_.set(); }
     task<> close() override;
@@ -74,6 +75,7 @@ class volume_impl final : public volume, public table_chunk_io {
     task<> wait_for_writer(site_states& states);
     task<> take_authority(site_states& states);
     awaitable<std::vector<site_journal>> read_journals(const site_states& states);
+    awaitable<void> forget_changed_stores(site_states& states, std::vector<site_journal>& journals);
     task<> settle_view(const history& past, const site_states& states, const std::vector<site_journal>& journals);
     task<> restore_tail(const history& past, const std::vector<site_journal>& journals);
     task<> copy_with_chunks(share_index site, journal_entry entry, bool restart, std::vector<share_index> holders);
@@ -87,7 +89,9 @@ class volume_impl final : public volume, public table_chunk_io {
 
     // volume_impl.cc
     task<> append_batches(std::vector<edit_batch>& batches, std::vector<chunk_id> chunks);
-    task<> append_snapshot(const byte_vector& state, std::vector<chunk_id> chunks);
+    task<std::uint64_t> append_parts(const byte_vector& state, const std::vector<chunk_id>& chunks,
+                                     std::optional<share_index> restart_at);
+    task<> append_snapshot(const byte_vector& state, const std::vector<chunk_id>& chunks);
     awaitable<void> prepare_snapshot();
     /// Asks for a snapshot in the next commit and waits until it is durable; `restart_at` begins its journal with it.
     task<> snapshot_now(share_index restart_at);

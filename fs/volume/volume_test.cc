@@ -1,3 +1,4 @@
+#include "fs/volume/volume_impl.h"
 #include "fs/volume/volume_test_support.h"
 
 namespace warifu {
@@ -231,6 +232,57 @@ TEST_P(volume_over, puts_whose_commit_never_came_are_collected) {
 
 INSTANTIATE_TEST_SUITE_P(schemes, volume_over, testing::Values(scheme_case{2, 2}, scheme_case{2, 3}, scheme_case{3, 5}),
                          [](const auto& p) { return std::to_string(p.param.k) + "of" + std::to_string(p.param.n); });
+
+TEST(journal, a_snapshot_during_which_a_member_falls_silent_begins_again) {
+    core_thread core;
+    memory_sites sites{core.context, 3, 5};
+    sites.create();
+    const std::string value(60'000, 'x');
+    {
+        volume_options options = sites.options();
+        options.memory_size = 256U << 20U;  // RocksDB keeps its log for longer
+        auto opened = run_on(core.context, volume::open(core.context, std::move(options)));
+        ASSERT_TRUE(opened);
+        auto w = std::make_unique<test::writer_of>(core.context, std::move(*opened));
+        sites.run([&] { sites.sites[4]->unreachable = true; });
+        for (int i = 0; i < 70; ++i) {  // a log of more than one part
+            const std::lock_guard lock((*w)->names_lock());
+            ASSERT_TRUE((*w)->names().set_attribute(root_inode, "user.a" + std::to_string(i), value,
+                                                    name_space::attribute_mode::any, time_stamp::now()));
+        }
+        ASSERT_TRUE(w->commit());
+        sites.run([&] { sites.sites[4]->unreachable = false; });
+        bool cut_short = false;
+        for (int i = 0; i < 500 && !cut_short; ++i) {
+            auto edits = w->capture();
+            const auto& snapshot = static_cast<captured_batches&>(*edits).snapshot;  // the returning site asks for one
+            cut_short = snapshot.has_value();
+            if (cut_short) {
+                EXPECT_GT(snapshot->size(), record_edit_size_max);
+                sites.run([&] { sites.sites[3]->unreachable = true; });
+            }
+            ASSERT_TRUE(run_on(core.context, (*w)->commit(std::move(edits), {})));
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        }
+        ASSERT_TRUE(cut_short);
+        EXPECT_FALSE(w->all_members());
+    }
+    std::vector<std::vector<journal_entry>> journals;
+    for (std::size_t i = 0; i < 3; ++i)
+        journals.push_back(*run_on(core.context, sites.stores[i]->read_journal(0, 64U << 20U)));
+    for (std::uint32_t part = 0; part < 2; ++part) {
+        std::map<share_index, bytes_view> shares;
+        for (std::uint8_t i = 0; i < 3; ++i) shares[share_index{i}] = journals[i][part].share.view();
+        const auto opened = record_codec(*scheme::make(3, 5), sites.id)
+                                .open_any(journals[0][part].epoch, journals[0][part].sequence, shares);
+        ASSERT_TRUE(opened);
+        EXPECT_EQ(decode_journal_record(opened->payload)->snapshot, (snapshot_part{part, 2}))
+            << "the view that came between is cut with the first attempt";
+    }
+    auto w = open_writer(sites);
+    ASSERT_TRUE(w) << w.error().message();
+    EXPECT_EQ(*(*w)->names().get_attribute(root_inode, "user.a69"), value);
+}
 
 TEST(journal, is_cut_also_when_no_writer_lives_long_enough_to_fill_it) {
     core_thread core;
