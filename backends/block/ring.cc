@@ -53,7 +53,8 @@ result<std::shared_ptr<ring>> ring::make(asio::any_io_executor executor, int fd)
 
 result<void> ring::set_up() {
     constexpr unsigned entries = device_in_flight_max;
-    int code = io_uring_queue_init(entries, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    int code = io_uring_queue_init(
+        entries, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     if (code == -EINVAL) code = io_uring_queue_init(entries, &ring_, 0);  // kernels before 6.1
     if (code < 0) return os_failure("io_uring", -code);
     is_set_up_ = true;
@@ -156,9 +157,13 @@ void ring::arm() {
 }
 
 void ring::on_event() {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto got = ::read(event_.native_handle(), &count, sizeof count);
-    io_uring_get_events(&ring_);  // runs the deferred completions
+    // Running the deferred completions signals the eventfd once more: it is read afterwards. The flag tells of those
+    // whose signal that took away.
+    do {
+        io_uring_get_events(&ring_);
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto got = ::read(event_.native_handle(), &count, sizeof count);
+    } while ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0);
     std::vector<std::pair<std::unique_ptr<operation>, int>> finished;
     std::array<io_uring_cqe*, device_in_flight_max> cqes{};
     for (;;) {

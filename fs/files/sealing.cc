@@ -20,8 +20,10 @@ void file_system_impl::list_dirty(const state_pointer& state) {
 
 void file_system_impl::warm(inode_number number, std::uint64_t offset, std::uint64_t size) {
     // Only the records' presence in RocksDB's cache is wanted; an error will come back where the records are used.
-    static_cast<void>(names().next_extent(number, offset));
-    if (size <= chunk_size_max) static_cast<void>(names().extents(number, offset, size));
+    if (size <= chunk_size_max)
+        static_cast<void>(names().extents(number, offset, size));
+    else
+        static_cast<void>(names().next_extent(number, offset));
 }
 
 result<void> file_system_impl::seal(const state_pointer& state, bool only_full) {
