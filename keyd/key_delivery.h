@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "fs/async/asio.h"
-#include "fs/base/bytes.h"
+#include "fs/base/buffer.h"
 #include "fs/base/clock.h"
 #include "fs/base/ids.h"
 
@@ -17,29 +17,24 @@ namespace warifu {
 /// The standard's key_ID: a UUID.
 using key_id = uuid_of<struct key_tag>;
 
-/// One key of a key container (section 6.3). Move-only and unprintable; wiped when destroyed.
+/// One key of a key container (section 6.3). Move-only and unprintable. The keys of a container may be parts of one
+/// buffer: it is wiped with the last of them.
 class delivered_key {
   public:
-    delivered_key(key_id id, byte_vector bytes) : id_(id), bytes_(std::move(bytes)) {}
+    delivered_key(key_id id, slice bytes) : id_(id), bytes_(std::move(bytes)) {}
     delivered_key(delivered_key&&) noexcept = default;
-    delivered_key& operator=(delivered_key&& other) noexcept {
-        wipe(bytes_);
-        id_ = other.id_;
-        bytes_ = std::move(other.bytes_);
-        path = std::move(other.path);
-        return *this;
-    }
-    ~delivered_key() { wipe(bytes_); }
+    delivered_key& operator=(delivered_key&&) noexcept = default;
+    ~delivered_key() = default;
 
     const key_id& id() const { return id_; }
-    bytes_view bytes() const { return bytes_; }
+    bytes_view bytes() const { return bytes_.view(); }
     /// The sites or nodes that a relayed key passed, in order, when the KME tells (key_ID_extension or key_extension);
     /// empty: not told.
     std::vector<std::string> path;
 
   private:
     key_id id_;
-    byte_vector bytes_;
+    slice bytes_;
 };
 
 /// The standard's status (section 6.1), with the limits in bytes.

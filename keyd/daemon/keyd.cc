@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/base/buffer.h"
 #include "fs/base/harden.h"
 #include "fs/base/limits.h"
 #include "keyd/daemon/pad_file_source.h"
@@ -316,6 +317,7 @@ awaitable<void> stop_on_failed_ledger(std::shared_ptr<asio::signal_set> signals,
 result<void> run_keyd(keyd_options options, std::function<void()> on_ready) {
     ::umask(0077);
     TRY_VOID(harden_process());
+    set_buffer_memory(keyd_buffer_memory_max);
     asio::io_context core(1);
     const auto signals = std::make_shared<asio::signal_set>(core, SIGTERM, SIGINT);
     const std::string site = options.site;

@@ -117,25 +117,39 @@ result<key_id> read_key_id(json_reader& in) {
     return key_id{*bytes};
 }
 
-result<byte_vector> read_key_bytes(json_reader& in, std::size_t size_max) {
+/// Where the keys of one container go.
+class key_room {
+  public:
+    /// `text_size`: of the container, which is larger than its keys.
+    explicit key_room(std::size_t text_size) : memory_(std::make_shared<buffer>(base64_room(text_size))) {}
+    bytes_span rest() { return memory_->span().subspan(used_); }
+    slice take(std::size_t size) {
+        const bytes_view taken = memory_->view(used_, size);
+        used_ += size;
+        return {memory_, taken};
+    }
+
+  private:
+    static std::size_t base64_room(std::size_t text_size) { return divide_up(text_size, 4) * 3; }
+    std::shared_ptr<buffer> memory_;
+    std::size_t used_ = 0;
+};
+
+result<slice> read_key_bytes(json_reader& in, std::size_t size_max, key_room& room) {
     TRY(const auto raw, in.raw());
     std::optional<std::string> plain;  // some encoders write '/' as "\/"
     if (raw.escaped) plain = unescape_json(raw.text);
     if (raw.escaped && !plain) return fail(in.complaint("not base64"));
     const std::string_view text = plain ? std::string_view(*plain) : raw.text;
-    byte_vector bytes;
     const auto size = base64_decoded_size(text);
     const bool fits = size && *size <= size_max;
     bool good = false;
-    if (fits) {
-        bytes.resize(*size);
-        good = base64_decode_into(text, bytes);
-    }
+    if (fits) good = base64_decode_into(text, room.rest().first(*size));
     if (plain) wipe(std::as_writable_bytes(std::span(*plain)));
     if (size && !fits) return fail(in.complaint(fmt::format("a key of more than {} bytes", size_max)));
     if (!good) return fail(in.complaint("not base64"));
-    if (bytes.empty()) return fail(in.complaint("an empty key"));
-    return bytes;
+    if (*size == 0) return fail(in.complaint("an empty key"));
+    return room.take(*size);
 }
 
 /// What this project's KME tells of a key in key_ID_extension or key_extension; others' extensions are skipped.
@@ -161,33 +175,33 @@ result<void> read_notes(json_reader& in, key_notes& notes) {
     });
 }
 
-result<void> read_key(json_reader& in, std::size_t size_max, key_container& out) {
+result<void> read_key(json_reader& in, std::size_t size_max, key_room& room, key_container& out) {
     std::optional<key_id> id;
-    byte_vector bytes;
+    slice bytes;
     key_notes notes;
-    const auto read = in.object([&](std::string_view key) -> result<void> {
+    TRY_VOID(in.object([&](std::string_view key) -> result<void> {
         if (key == "key_ID") {
             TRY(id, read_key_id(in));
         } else if (key == "key") {
-            TRY(bytes, read_key_bytes(in, size_max));
+            TRY(bytes, read_key_bytes(in, size_max, room));
         } else if (key == "key_ID_extension" || key == "key_extension") {
             return read_notes(in, notes);
         } else {
             return in.skip();
         }
         return {};
-    });
-    delivered_key key(id.value_or(key_id{}), std::move(bytes));  // wipes them whatever comes
-    TRY_VOID(read);
+    }));
     if (!id) return fail(in.complaint("key_ID is missing"));
-    if (key.bytes().empty()) return fail(in.complaint("key is missing"));
+    if (bytes.empty()) return fail(in.complaint("key is missing"));
+    delivered_key key(*id, std::move(bytes));
     key.path = std::move(notes.path);
     if (notes.recipients > 1) out.multicast.push_back(*id);
     out.keys.push_back(std::move(key));
     return {};
 }
 
-result<void> read_key_container(json_reader& in, std::size_t count_max, std::size_t size_max, key_container& out) {
+result<void> read_key_container(json_reader& in, std::size_t count_max, std::size_t size_max, key_room& room,
+                                key_container& out) {
     std::unordered_set<key_id> ids;
     bool found = false;
     TRY_VOID(in.object([&](std::string_view key) -> result<void> {
@@ -198,7 +212,7 @@ result<void> read_key_container(json_reader& in, std::size_t count_max, std::siz
         if (key != "keys") return in.skip();
         found = true;
         return in.array(count_max, [&](std::size_t) -> result<void> {
-            TRY_VOID(read_key(in, size_max, out));
+            TRY_VOID(read_key(in, size_max, room, out));
             if (!ids.insert(out.keys.back().id()).second) return fail(in.complaint("this key_ID stands twice"));
             return {};
         });
@@ -361,7 +375,8 @@ buffer encode_key_container(std::span<const key_to_send> keys, std::string_view 
 result<key_container> decode_key_container(std::string_view text, std::size_t count_max, std::size_t size_max) {
     key_container out;
     json_reader in(text);
-    const auto read = read_key_container(in, count_max, size_max, out);
+    key_room room(text.size());
+    const auto read = read_key_container(in, count_max, size_max, room, out);
     if (!read) return named<key_container>("key container", fail(read.error()));
     return out;
 }

@@ -30,23 +30,10 @@ class key_stock {
     deadline filled_;
 };
 
-/// Key bytes that several owners read; wiped with the last of them.
-class key_bytes {
-  public:
-    explicit key_bytes(byte_vector bytes) : bytes_(std::move(bytes)) {}
-    key_bytes(const key_bytes&) = delete;
-    key_bytes& operator=(const key_bytes&) = delete;
-    ~key_bytes() { wipe(bytes_); }
-    bytes_view view() const { return bytes_; }
-
-  private:
-    byte_vector bytes_;
-};
-
-/// A key on its way to the slaves at one KME.
+/// A key on its way to the slaves at one KME: a part of a buffer that is wiped with the last key in it.
 struct shared_key {
     key_id id;
-    std::shared_ptr<const key_bytes> bytes;
+    slice bytes;
 };
 struct key_delivery_batch {
     std::string master;

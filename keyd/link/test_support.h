@@ -62,7 +62,7 @@ class fake_delivery final : public key_delivery {
             link_->keys[id] = bytes;
             link_->made += size;
             ++enc_count;
-            out.emplace_back(id, std::move(bytes));
+            out.emplace_back(id, slice(buffer::copy_of(bytes)));
             out.back().path = path;
         }
         if (out.empty()) co_return fail(errc::no_key, "not enough");
@@ -81,7 +81,7 @@ class fake_delivery final : public key_delivery {
             link_->keys.erase(found);
             if (wrong && wrong(n)) bytes[bytes.size() / 2] ^= std::byte{1};
             if (cut && cut(n)) bytes.pop_back();
-            out.emplace_back(id, std::move(bytes));
+            out.emplace_back(id, slice(buffer::copy_of(bytes)));
         }
         co_return out;
     }
