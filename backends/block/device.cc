@@ -2,18 +2,23 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 #include "fs/base/assert.h"
 
 namespace warifu {
 namespace {
+
+constexpr auto held_wait = std::chrono::seconds(3);
+constexpr auto held_look_interval = std::chrono::milliseconds(50);
 
 result<void> os_failure(const std::string& path, int code) {
     const errc kind = code == ENOENT                     ? errc::not_found
@@ -56,24 +61,7 @@ result<void> find_size(const std::string& path, store_file& file) {
     return {};
 }
 
-}  // namespace
-
-store_file::store_file(store_file&& other) noexcept
-    : fd(std::exchange(other.fd, -1)), size(other.size), direct(other.direct), is_block_device(other.is_block_device) {}
-
-store_file& store_file::operator=(store_file&& other) noexcept {
-    std::swap(fd, other.fd);
-    size = other.size;
-    direct = other.direct;
-    is_block_device = other.is_block_device;
-    return *this;
-}
-
-store_file::~store_file() {
-    if (fd >= 0) ::close(fd);
-}
-
-result<store_file> open_store_file(const std::string& path, std::uint64_t create_size) {
+result<store_file> try_open(const std::string& path, std::uint64_t create_size) {
     store_file file;
     struct stat info{};
     const bool is_block = ::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
@@ -96,6 +84,32 @@ result<store_file> open_store_file(const std::string& path, std::uint64_t create
         file.direct = false;
     }
     return file;
+}
+
+}  // namespace
+
+store_file::store_file(store_file&& other) noexcept
+    : fd(std::exchange(other.fd, -1)), size(other.size), direct(other.direct), is_block_device(other.is_block_device) {}
+
+store_file& store_file::operator=(store_file&& other) noexcept {
+    std::swap(fd, other.fd);
+    size = other.size;
+    direct = other.direct;
+    is_block_device = other.is_block_device;
+    return *this;
+}
+
+store_file::~store_file() {
+    if (fd >= 0) ::close(fd);
+}
+
+result<store_file> open_store_file(const std::string& path, std::uint64_t create_size) {
+    const auto until = std::chrono::steady_clock::now() + held_wait;
+    for (;;) {
+        auto file = try_open(path, create_size);
+        if (file || file.error().code != errc::busy || std::chrono::steady_clock::now() >= until) return file;
+        std::this_thread::sleep_for(held_look_interval);
+    }
 }
 
 void device::check(const transfer& one) const {

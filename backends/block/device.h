@@ -83,7 +83,9 @@ struct store_file {
     store_file& operator=(store_file&& other) noexcept;
     ~store_file();
 };
-/// `create_size` > 0: a missing file is made with that size (sparse); an existing empty one is given it.
+/// `create_size` > 0: a missing file is made with that size (sparse); an existing empty one is given it. Blocks for
+/// three seconds before it says that another process holds the file (busy): the kernel ends the io_uring of a process
+/// that was killed some time after the process.
 result<store_file> open_store_file(const std::string& path, std::uint64_t create_size);
 
 }  // namespace warifu

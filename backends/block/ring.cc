@@ -158,12 +158,13 @@ void ring::arm() {
 
 void ring::on_event() {
     // Running the deferred completions signals the eventfd once more: it is read afterwards. The flag tells of those
-    // whose signal that took away.
+    // whose signal that took away. It can also be left over: it counts only when a signal was taken.
+    ssize_t taken = 0;
     do {
         io_uring_get_events(&ring_);
         std::uint64_t count = 0;
-        [[maybe_unused]] const auto got = ::read(event_.native_handle(), &count, sizeof count);
-    } while ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0);
+        taken = ::read(event_.native_handle(), &count, sizeof count);
+    } while (taken > 0 && (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0);
     std::vector<std::pair<std::unique_ptr<operation>, int>> finished;
     std::array<io_uring_cqe*, device_in_flight_max> cqes{};
     for (;;) {

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <fstream>
 #include <linux/loop.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
+#include <thread>
 #include <unistd.h>
 
 #include "backends/block/store_test_support.h"
@@ -493,6 +495,15 @@ TEST(block_store, refusals_are_one_clear_line) {
     }
     core.restart();
     core.run();
+    {  // as after kill -9, when the kernel has not ended everything
+        const int held = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        ASSERT_EQ(::flock(held, LOCK_EX | LOCK_NB), 0);
+        const std::jthread soon([held] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+            ::close(held);
+        });
+        EXPECT_EQ(open_error(), "opened");
+    }
     std::filesystem::resize_file(path, 4U << 20U);
     EXPECT_EQ(open_error(), "bad_format: " + path + ": the device is smaller than the store on it");
     options.force = true;

@@ -25,7 +25,7 @@ class rebuilder {
   public:
     rebuilder(const record_codec& codec, const std::vector<site_journal>& journals)
         : codec_(codec), all_(collect(journals)) {
-        for (const site_journal& journal : journals) answered_[journal.site] = journal.incarnation;
+        for (const site_journal& journal : journals) answered_[journal.site] = incarnation_mark(journal.incarnation);
     }
 
     result<history> run() {
@@ -123,7 +123,7 @@ class rebuilder {
             for (const auto& [epoch, holders] : epochs) {
                 if (sequence <= out.head() && out.records[sequence - out.records.front().sequence].epoch >= epoch)
                     break;  // newest first
-                const std::set<share_index> absent = absent_holders(out, holders);
+                const std::set<share_index> absent = absent_holders(holders);
                 if (absent.empty()) continue;
                 std::set<share_index> holding;
                 for (const auto& [site, entry] : holders) holding.insert(site);
@@ -141,24 +141,20 @@ class rebuilder {
                                                                       : fmt::format("site {}", site.value));
         return fmt::format("{}", fmt::join(names, ", "));
     }
-    /// Who may hold it too; empty when it was certainly not committed. A mark is not authenticated. One that names
-    /// sites that there are not is false, and so is one that names another store than the one that a site has by the
-    /// last view and by its own answer: a store that a record was sent to never comes back behind a later one.
-    std::set<share_index> absent_holders(const history& out, const claims& holders) const {
+    /// Who may hold it too; empty when it was certainly not committed.
+    std::set<share_index> absent_holders(const claims& holders) const {
         const unsigned least = view_size_min(codec_.threshold(), codec_.site_count());
         for (const auto& [holder, entry] : holders) {
             const auto mark = decode_view_mark(entry->share.view());
             if (!mark || mark->members.size() < least) continue;  // nobody commits to fewer
-            if (mark->members.back().site.value >= codec_.site_count()) continue;
+            if (mark->members.back().site.value >= codec_.site_count()) continue;  // no such site
             std::set<share_index> missing;
             bool lacking = false;
             for (const auto& member : mark->members) {
                 if (holders.contains(member.site)) continue;
                 missing.insert(member.site);
                 const auto answered = answered_.find(member.site);
-                if (answered == answered_.end()) continue;
-                lacking = lacking || incarnation_mark(answered->second) == member.incarnation ||
-                          out.last_view.has(member.site, answered->second);
+                lacking = lacking || (answered != answered_.end() && answered->second == member.incarnation);
             }
             if (!lacking && !missing.empty()) return missing;
         }
@@ -198,7 +194,7 @@ class rebuilder {
 
     const record_codec& codec_;
     journal_claims all_;
-    std::map<share_index, incarnation_id> answered_;
+    std::map<share_index, std::uint32_t> answered_;  // with the mark of their incarnation
     std::map<std::uint64_t, kept_record> good_;
     std::set<std::uint64_t> undecodable_;
     std::set<share_index> liars_;

@@ -158,11 +158,12 @@ awaitable<std::vector<site_journal>> volume_impl::read_journals(const site_state
 }
 
 /// A store that was wiped since it told its incarnation has an empty journal, which must not count as the old store's.
+/// Nor may that of a site that does not answer any more.
 awaitable<void> volume_impl::forget_changed_stores(site_states& states, std::vector<site_journal>& journals) {
     const site_states now = co_await ask_states();
     std::erase_if(states, [&](const auto& before) {
         const auto after = now.find(before.first);
-        return after != now.end() && after->second.incarnation != before.second.incarnation;
+        return after == now.end() || after->second.incarnation != before.second.incarnation;
     });
     std::erase_if(journals, [&](const site_journal& journal) { return !states.contains(journal.site); });
 }
@@ -222,10 +223,12 @@ task<> volume_impl::copy_with_chunks(share_index site, journal_entry entry, bool
 }
 
 /// Every member gets the records from the last snapshot on that it lacks behind those it has, bit for bit; what it has
-/// beyond the head goes when the opening record replaces it. A member that cannot take the records leaves the view, and
-/// so does one with a stale record in front of good ones: to replace that would drop those, perhaps the last copies.
-/// Where the view can spare no member it stays one, and the snapshot that is wanted then makes its hole irrelevant.
-task<> volume_impl::restore_tail(const history& past, const std::vector<site_journal>& journals) {
+/// beyond the head goes when the opening record replaces it. A member that cannot take the records leaves the view.
+/// Returns the members with a stale record in front of good ones: to replace it would drop those, perhaps the last
+/// copies.
+task<std::vector<share_index>> volume_impl::restore_tail(const history& past,
+                                                         const std::vector<site_journal>& journals) {
+    std::vector<share_index> stale;
     for (const site_journal& journal : journals) {
         if (!members_.current.has(journal.site)) continue;
         const bool has_start = std::ranges::any_of(
@@ -237,9 +240,7 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
             if (kept.shares.contains(journal.site)) last_held = kept.sequence;
         for (const kept_record& kept : past.records) {
             if (!anew && kept.sequence <= last_held) {
-                if (kept.shares.contains(journal.site)) continue;
-                if (members_.drop(journal.site, "its journal has a stale record")) break;
-                snapshot_wanted_ = true;
+                if (!kept.shares.contains(journal.site)) stale.push_back(journal.site);
                 continue;
             }
             std::map<share_index, bytes_view> sources;
@@ -260,11 +261,11 @@ task<> volume_impl::restore_tail(const history& past, const std::vector<site_jou
             const auto done = co_await copy_with_chunks(journal.site, std::move(entry), restart, holders);
             restart = false;
             if (done) continue;
-            if (!members_.drop(journal.site, done.error().message())) co_return done;
+            if (!members_.drop(journal.site, done.error().message())) co_return fail(done.error());
             break;
         }
     }
-    co_return result<void>();
+    co_return stale;
 }
 
 /// Fails when no randomness comes in time: an opening that waits for ever would be a mount that hangs.
@@ -375,10 +376,13 @@ task<> volume_impl::open_existing() {
     for (const epoch_keys& keys : past.epochs) chunks_.add_keys(keys);
     if (writing && !past.disputed) {
         failpoint("open.promised");
-        CO_TRY_VOID(co_await restore_tail(past, journals));
+        CO_TRY(const auto stale, co_await restore_tail(past, journals));
         failpoint("open.restored");
         CO_TRY_VOID(co_await write_opening(past));
         failpoint("open.written");
+        // They leave the view, to be healed. Where it can spare none, a snapshot makes the stale record irrelevant.
+        for (const share_index site : stale)
+            if (!members_.drop(site, "its journal has a stale record")) snapshot_wanted_ = true;
     } else {
         options_.mode = open_mode::read_only;
         epochs_ = past.epochs;

@@ -77,7 +77,7 @@ class volume_impl final : public volume, public table_chunk_io {
     awaitable<std::vector<site_journal>> read_journals(const site_states& states);
     awaitable<void> forget_changed_stores(site_states& states, std::vector<site_journal>& journals);
     task<> settle_view(const history& past, const site_states& states, const std::vector<site_journal>& journals);
-    task<> restore_tail(const history& past, const std::vector<site_journal>& journals);
+    task<std::vector<share_index>> restore_tail(const history& past, const std::vector<site_journal>& journals);
     task<> copy_with_chunks(share_index site, journal_entry entry, bool restart, std::vector<share_index> holders);
     task<> write_opening(const history& past);
     task<> load(const history& past, const std::vector<site_journal>& journals, bool is_written);

@@ -30,10 +30,27 @@ class key_stock {
     deadline filled_;
 };
 
-/// A key on its way to the slaves at one KME: a part of a buffer that is wiped with the last key in it.
+/// Key bytes that several owners read; wiped with the last of them.
+class key_bytes {
+  public:
+    explicit key_bytes(std::size_t size) : small_(size < recycled_size_min ? size : 0), large_(size - small_.size()) {}
+    explicit key_bytes(bytes_view bytes) : key_bytes(bytes.size()) { std::ranges::copy(bytes, span().begin()); }
+    key_bytes(const key_bytes&) = delete;
+    key_bytes& operator=(const key_bytes&) = delete;
+    ~key_bytes() { wipe(small_); }
+    bytes_span span() { return small_.empty() ? large_.span() : bytes_span(small_); }
+    bytes_view view() const { return small_.empty() ? large_.view() : bytes_view(small_); }
+
+  private:
+    static constexpr std::size_t recycled_size_min = 4096;  // a buffer takes at least as much
+    byte_vector small_;
+    buffer large_;
+};
+
+/// A key on its way to the slaves at one KME.
 struct shared_key {
     key_id id;
-    slice bytes;
+    std::shared_ptr<const key_bytes> bytes;
 };
 struct key_delivery_batch {
     std::string master;

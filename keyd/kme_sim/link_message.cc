@@ -1,7 +1,5 @@
 #include "keyd/kme_sim/link_message.h"
 
-#include <algorithm>
-
 #include "keyd/etsi014/limits.h"
 #include "keyd/kme_sim/limits.h"
 
@@ -57,14 +55,10 @@ result<link_message> take_keys(reader& in) {
     TRY(m.batch.id_extension, take_text(in));
     TRY(m.batch.key_extension, take_text(in));
     TRY(const auto key_count, in.take_count(20, etsi014::key_count_limit));
-    const auto all = std::make_shared<buffer>(in.left());
-    std::size_t used = 0;
     for (std::uint32_t i = 0; i < key_count; ++i) {
         TRY(const auto id, in.take<key_id>());
         TRY(const auto bytes, in.take_sized(etsi014::key_size_limit));
-        std::ranges::copy(bytes, all->span(used, bytes.size()).begin());
-        m.batch.keys.push_back({id, slice(all, all->view(used, bytes.size()))});
-        used += bytes.size();
+        m.batch.keys.push_back({id, std::make_shared<const key_bytes>(bytes)});
     }
     TRY_VOID(in.done());
     return m;
@@ -92,7 +86,7 @@ byte_vector encode_link_hello(const link_hello& m) {
 byte_vector encode_link_keys(std::uint64_t sequence, const key_delivery_batch& batch) {
     std::size_t size = 4096 + batch.id_extension.size() + batch.key_extension.size();
     for (const auto& slave : batch.slaves) size += 4 + slave.size();
-    for (const auto& key : batch.keys) size += 20 + key.bytes.view().size();
+    for (const auto& key : batch.keys) size += 20 + key.bytes->view().size();
     writer out = start(kind::keys, size);
     out.put_be(sequence);
     put_text(out, batch.master);
@@ -101,7 +95,7 @@ byte_vector encode_link_keys(std::uint64_t sequence, const key_delivery_batch& b
     put_text(out, batch.id_extension);
     put_text(out, batch.key_extension);
     out.put_be(static_cast<std::uint32_t>(batch.keys.size()));
-    for (const auto& key : batch.keys) out.put(key.id).put_sized(key.bytes.view());
+    for (const auto& key : batch.keys) out.put(key.id).put_sized(key.bytes->view());
     return finish(std::move(out));
 }
 

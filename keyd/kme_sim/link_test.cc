@@ -16,7 +16,7 @@ TEST(link_messages, there_and_back_and_cut_anywhere) {
     batch.master = "a";
     batch.slaves = {"b", "c"};
     batch.id_extension = "{}";
-    batch.keys.push_back({random_uuid<key_id>(), slice(buffer::copy_of(byte_vector(33, std::byte{5})))});
+    batch.keys.push_back({random_uuid<key_id>(), std::make_shared<const key_bytes>(byte_vector(33, std::byte{5}))});
     for (const auto& bytes : {encode_link_hello(hello), encode_link_keys(9, batch), encode_link_taken(taken)}) {
         const bytes_view body = bytes_view(bytes).subspan(link_head_size);
         const auto m = decode_link_message(body);
@@ -27,7 +27,7 @@ TEST(link_messages, there_and_back_and_cut_anywhere) {
             EXPECT_EQ(k->sequence, 9);
             EXPECT_EQ(k->batch.slaves, batch.slaves);
             EXPECT_EQ(k->batch.keys.at(0).id, batch.keys[0].id);
-            EXPECT_TRUE(equal_constant_time(k->batch.keys[0].bytes.view(), batch.keys[0].bytes.view()));
+            EXPECT_TRUE(equal_constant_time(k->batch.keys[0].bytes->view(), batch.keys[0].bytes->view()));
         }
         for (std::size_t size = 0; size < body.size(); ++size) EXPECT_FALSE(decode_link_message(body.first(size)));
         byte_vector longer(body.begin(), body.end());

@@ -105,7 +105,7 @@ void kme_network::expire(kme& at, deadline now) {
     while (!at.expiry.empty() && at.expiry.front().first <= now) {
         const auto [first, last] = at.waiting.equal_range(at.expiry.front().second);
         for (auto it = first; it != last;) {
-            at.waiting_size -= it->second.bytes.view().size();
+            at.waiting_size -= it->second.bytes->view().size();
             ++at.keys_expired;
             it = at.waiting.erase(it);
         }
@@ -228,12 +228,12 @@ kme_answer kme_network::dec_keys(kme& at, const std::string& slave, const std::s
     std::vector<etsi014::key_to_send> out;
     for (const auto& it : found) {
         const auto& key = it->second;
-        out.push_back({it->first, key.bytes.view(), key.origin->id_extension, key.origin->key_extension});
+        out.push_back({it->first, key.bytes->view(), key.origin->id_extension, key.origin->key_extension});
     }
     kme_answer answer;
     answer.body = etsi014::encode_key_container(out, claim_extension);
     for (const auto& it : found) {
-        at.waiting_size -= it->second.bytes.view().size();
+        at.waiting_size -= it->second.bytes->view().size();
         at.waiting.erase(it);
     }
     at.keys_decrypted += found.size();

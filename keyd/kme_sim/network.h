@@ -55,7 +55,7 @@ class kme_network {
     struct waiting_key {
         std::string slave;
         std::shared_ptr<const key_origin> origin;
-        slice bytes;
+        std::shared_ptr<const key_bytes> bytes;
         deadline expires;
     };
     struct kme {
@@ -108,7 +108,7 @@ class kme_network {
     link* find_link(const std::string& a, const std::string& b);
     std::uint64_t stock_of(link& l, deadline now);
     void expire(kme& at, deadline now);
-    void fill_fresh(std::vector<shared_key>& keys, std::size_t size);
+    std::shared_ptr<const key_bytes> fresh_bytes(std::size_t size);
 
     asio::any_io_executor executor_;
     network_config config_;

@@ -117,12 +117,10 @@ std::optional<kme_answer> kme_network::take_stock(order& o) {
     return std::nullopt;
 }
 
-/// Gives each key `size` fresh bytes.
-void kme_network::fill_fresh(std::vector<shared_key>& keys, std::size_t size) {
-    buffer bytes(keys.size() * size);
-    (void)random_->fill(bytes.span());  // AES-256-CTR does not run dry
-    const slice all(std::move(bytes));
-    for (std::size_t i = 0; i < keys.size(); ++i) keys[i].bytes = all.part(i * size, size);
+std::shared_ptr<const key_bytes> kme_network::fresh_bytes(std::size_t size) {
+    const auto made = std::make_shared<key_bytes>(size);
+    (void)random_->fill(made->span());  // AES-256-CTR does not run dry
+    return made;
 }
 
 key_delivery_batch kme_network::cut_batch(const order& o, const std::string& name,
@@ -135,15 +133,15 @@ key_delivery_batch kme_network::cut_batch(const order& o, const std::string& nam
     std::size_t recipients = 0;
     for (const auto& [where, slaves] : o.slaves) recipients += slaves.size();
     if (recipients > 1) batch.key_extension = fmt::format(R"({{"warifu_recipients":{}}})", recipients);
-    if (faults_.happens(fault_kind::wrong_keys, name, o.at->config->name, name)) fill_fresh(batch.keys, o.size);
+    if (faults_.happens(fault_kind::wrong_keys, name, o.at->config->name, name))
+        for (auto& key : batch.keys) key.bytes = fresh_bytes(o.size);
     return batch;
 }
 
 awaitable<kme_answer> kme_network::fill(order o) {
     (void)random_->begin_chunk();  // a fresh AES key for each request
-    std::vector<shared_key> keys(o.number);
-    for (auto& key : keys) key.id = random_uuid<key_id>();
-    fill_fresh(keys, o.size);
+    std::vector<shared_key> keys;
+    for (std::size_t i = 0; i < o.number; ++i) keys.push_back({random_uuid<key_id>(), fresh_bytes(o.size)});
     std::string key_extension;
     for (const auto& [name, slaves] : o.slaves) {
         const auto batch = std::make_shared<const key_delivery_batch>(cut_batch(o, name, keys));
@@ -157,7 +155,7 @@ awaitable<kme_answer> kme_network::fill(order o) {
         if (!taken) co_return error_answer(503, fmt::format("the QKD link failed: {}", taken.error().text));
     }
     std::vector<etsi014::key_to_send> out;
-    for (const auto& key : keys) out.push_back({key.id, key.bytes.view(), o.path_extension, key_extension});
+    for (const auto& key : keys) out.push_back({key.id, key.bytes->view(), o.path_extension, key_extension});
     std::string note = R"({"warifu_claim":"simulated")";
     if (!o.note.empty()) note += fmt::format(R"(,"warifu_note":{})", quote_json(o.note));
     kme_answer answer;
@@ -171,7 +169,7 @@ result<void> kme_network::receive(const std::string& name, const key_delivery_ba
     if (found == kmes_.end()) return fail(errc::not_found, "no such KME here");
     kme& at = found->second;
     std::uint64_t size = 0;
-    for (const auto& key : batch.keys) size += key.bytes.view().size() * batch.slaves.size();
+    for (const auto& key : batch.keys) size += key.bytes->view().size() * batch.slaves.size();
     if (at.waiting_size + size > config_.limits.pending_size_max)
         return fail(errc::no_space, "too many keys wait to be fetched by their slaves");
     for (const auto& slave : batch.slaves)
