@@ -73,7 +73,7 @@ TEST(memory_shelf, lends_again_what_took_least_memory_and_suffices) {
         EXPECT_TRUE(memory->filled(size));
         return memory;
     };
-    auto small = used(mebibyte), large = used(4 * mebibyte);
+    auto small = used(mebibyte), large = used(channel_window_size_max / 2);
     const int small_one = small->descriptor(), large_one = large->descriptor();
     shelf.put_back(std::move(small));
     shelf.put_back(std::move(large));
@@ -82,7 +82,7 @@ TEST(memory_shelf, lends_again_what_took_least_memory_and_suffices) {
     EXPECT_EQ(second->descriptor(), large_one);
     shelf.put_back(std::move(first));
     shelf.put_back(std::move(second));
-    EXPECT_EQ((*shelf.take(8 * mebibyte))->descriptor(), large_one) << "the least is missing in it";
+    EXPECT_EQ((*shelf.take(channel_window_size_max))->descriptor(), large_one) << "the least is missing in it";
     EXPECT_EQ((*shelf.take(pad_window_size_max))->size(), pad_window_size_max);
     EXPECT_EQ(shelf.take(pad_window_size_max + 1).error().code, errc::bad_argument);
 }

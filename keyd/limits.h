@@ -28,6 +28,9 @@ inline constexpr std::uint32_t beyond_bound_time_ms = 2'000;
 /// Memory for key on its way in is kept and used again while there is not more of it.
 inline constexpr std::size_t keyd_buffer_memory_max = 64U << 20U;
 
+/// Of consumers' memory so much stays mapped between windows.
+inline constexpr std::size_t kept_mappings_max = 32U << 20U;
+
 /// How long windows that were out when keyd ended wait for their consumers to come back, before they are burnt.
 inline constexpr std::uint32_t reclaim_time_ms = 10'000;
 /// How long a consumer that destroyed a window may take to release it, before it gives the window up.

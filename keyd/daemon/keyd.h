@@ -148,6 +148,8 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<answer> on(client_ptr from, keyd_protocol::weigh m);
     awaitable<answer> on(client_ptr from, keyd_protocol::reserve m);
     awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent);
+    awaitable<result<void>> fill(client_ptr from, unique_fd lent, std::vector<handover_piece> pieces);
+    void forget_memory(const client& from);
     result<pad_range> claim(const client_ptr& from, const keyd_protocol::claim_send& m);
     std::uint64_t reserved_by_others(const client* who, const stream_name& stream) const;
     std::uint64_t reserve_for(client& who, const stream_name& stream, std::uint64_t wanted);
@@ -192,6 +194,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     keyd_options options_;
     std::unique_ptr<pool> pool_;
     asio::posix::stream_descriptor listener_;
+    handover handover_;            // for the copier alone
     asio::thread_pool copier_{1};  // copies windows
     asio::thread_pool keeper_{1};  // checks and erases files
     asio::thread_pool reader_{1};  // waits for the random source

@@ -96,6 +96,20 @@ void keyd::burn(const stream_name& stream, const held_window& window) {
     give_back(stream, window);
 }
 
+/// Copies pad bytes into memory that a consumer lent.
+awaitable<result<void>> keyd::fill(client_ptr from, unique_fd lent, std::vector<handover_piece> pieces) {
+    auto work = [this, number = from->number, lent = std::move(lent), pieces = std::move(pieces)] {
+        return handover_.fill(number, lent.get(), pieces);
+    };
+    const auto filled = co_await on_worker(copier_, std::move(work));
+    if (from->closed) forget_memory(*from);
+    co_return filled;
+}
+
+void keyd::forget_memory(const client& from) {
+    asio::post(copier_, [this, number = from.number] { handover_.forget(number); });
+}
+
 /// Copies a window whose mark is durable. It belongs to the consumer once the copy is complete.
 awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent) {
     const pad_range range = window.range;
@@ -104,8 +118,7 @@ awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, hel
     result<void> copied = fail(errc::not_found);
     if (place) {
         std::vector<handover_piece> pieces{handover_piece{*place, range.size}};
-        auto work = [pieces = std::move(pieces), lent = std::move(lent)] { return fill_memory(lent.get(), pieces); };
-        copied = co_await on_worker(copier_, std::move(work));
+        copied = co_await fill(from, std::move(lent), std::move(pieces));
     } else {
         copied = fail(place.error());
     }
@@ -258,7 +271,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_random m, unique_fd lent)
         if (waits_for_witnesses()) return witness_missing();
         return pool_->claim_random(m.size, session_id{});
     };
-    const auto ranges = co_await with_key(std::move(from), own, key_use::interactive, m.wait_ms, attempt);
+    const auto ranges = co_await with_key(from, own, key_use::interactive, m.wait_ms, attempt);
     if (!ranges) co_return failure(ranges.error());
     flows_[own].out.add(static_cast<double>(m.size), steady_clock::now());
     std::vector<handover_piece> pieces;
@@ -267,10 +280,7 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_random m, unique_fd lent)
         const auto place = pool_->place_of(own, range);
         if (place) pieces.push_back(handover_piece{*place, range.size});
     }
-    if (pieces.size() == ranges->size()) {
-        auto work = [pieces = std::move(pieces), lent = std::move(lent)] { return fill_memory(lent.get(), pieces); };
-        copied = co_await on_worker(copier_, std::move(work));
-    }
+    if (pieces.size() == ranges->size()) copied = co_await fill(from, std::move(lent), std::move(pieces));
     for (const auto& range : *ranges) {
         const auto closed = pool_->release(own, range, range.end());
         if (!closed) co_return failure(closed.error());

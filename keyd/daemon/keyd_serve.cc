@@ -87,6 +87,7 @@ void keyd::drop(const client_ptr& from) {
     if (!stopping_)
         for (const auto& [place, window] : keep->windows) burn(place.first, window);
     keep->windows.clear();
+    forget_memory(*keep);
     for (auto& [stream, waiting] : waiting_) waiting.queue.forget(keep->number);
     clients_.erase(keep);
     wake_waiters();

@@ -2,6 +2,7 @@
 // A simulated quantum link: how much key its two KMEs have in common now, and how a key that one of them delivers
 // comes to be at the other.
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
