@@ -4,9 +4,10 @@
 //
 // Thread: one core thread. Coroutines hold a shared_ptr to the core, so it lives until the last of them is done.
 //
-// How a change becomes durable: its bytes are written to free sectors first; then its entry joins the pending batch; a
-// commit writes the batch to the log and flushes the device once. Everything that waits shares the flush. Sectors that
-// a change frees are erased only after its batch is durable, and given out only after they were erased.
+// How a change becomes durable: its bytes are written to free sectors; its entry joins the pending batch, before that
+// when they are few and after it when they are many; a commit writes the batch to the log and, when both are written,
+// flushes the device once. Everything that waits shares the flush. Sectors that a change frees are erased only after
+// its batch is durable, and given out only after they were erased.
 
 #include <list>
 #include <unordered_map>
@@ -40,7 +41,8 @@ struct held_lock {
 
 /// Entries that one commit makes durable together, and what happens then.
 struct commit_batch {
-    commit_batch(asio::any_io_executor executor, std::uint64_t number) : serial(number), done(std::move(executor)) {}
+    commit_batch(const asio::any_io_executor& executor, std::uint64_t number)
+        : serial(number), written(executor), done(executor) {}
 
     struct appended {
         volume_ptr volume;
@@ -59,8 +61,10 @@ struct commit_batch {
     std::vector<promised> promises;
     std::vector<dying_extents> freed;
     std::vector<dying_extents> freed_later;  // by this batch what this batch brought: see block_core::drop
+    std::size_t writes = 0;                  // of shares that its entries name, under way
     bool requested = false;
     result<void> outcome;
+    event written;  // when the last of them ends
     event done;
 };
 using batch_ptr = std::shared_ptr<commit_batch>;
@@ -108,7 +112,18 @@ class block_core : public std::enable_shared_from_this<block_core> {
     task<std::vector<slice>> read_ranges(placed_ptr share, std::shared_ptr<const share_head> head,
                                          std::vector<share_range> ranges);
     share_head head_for(const volume_state& volume, const share_put& put, std::uint32_t generation) const;
+    /// A share with sectors set aside and nothing written to them.
+    struct unwritten_share {
+        placed_ptr placed;
+        std::vector<slice> pieces;
+        buffer head, bounce;
+        std::vector<sector_output> list;
+    };
+    task<unwritten_share> place_share(share_head head, std::vector<slice> pieces, room kind);
     task<placed_ptr> write_share(share_head head, std::vector<slice> pieces, room kind);
+    /// Writes what the pending batch already names: its commit writes the log meanwhile, and waits before it flushes.
+    /// A failed write is a failure of the store.
+    task<> write_logged(unwritten_share share);
     /// Null when the result would lie in too many runs.
     task<placed_ptr> write_revision(volume_ptr volume, chunk_id chunk, placed_ptr old, share_removal removal);
     /// Reads everything and verifies it against its checksums. Errors: bad_checksum, io_error.
@@ -153,6 +168,7 @@ class block_core : public std::enable_shared_from_this<block_core> {
     awaitable<void> commit_loop(std::shared_ptr<block_core> self);
     task<> commit(batch_ptr batch);
     task<> write_parts(const std::vector<byte_vector>& parts, bool flush_each);
+    task<> flush_written();
     void finish(commit_batch& batch, bool good);
     task<> prepare_segment(std::size_t entry_bytes);
     task<std::uint64_t> take_segment();

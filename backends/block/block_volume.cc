@@ -6,6 +6,11 @@
 #include "fs/base/crc32c.h"
 
 namespace warifu {
+namespace {
+
+constexpr std::uint64_t early_log_sectors_max = 32;  // longer writes would hold up everybody's flush
+
+}  // namespace
 
 block_volume::block_volume(std::shared_ptr<block_core> core, volume_ptr volume)
     : core_(std::move(core)), volume_(std::move(volume)) {}
@@ -121,18 +126,26 @@ task<> block_volume::store_new(share_put share, std::uint32_t generation) {
     reserved_ -= drawn;
     core_->reserved -= drawn;
     share_head head = core_->head_for(*volume_, share, generation);
-    const auto placed = co_await core_->write_share(std::move(head), std::move(share.pieces), room::share);
-    if (!placed) {
+    auto fresh = co_await core_->place_share(std::move(head), std::move(share.pieces), room::share);
+    const placed_ptr placed = fresh ? fresh->placed : nullptr;
+    const bool small = placed && sectors_of(placed->extents) <= early_log_sectors_max;
+    result<void> ready;
+    if (!fresh)
+        ready = fail(fresh.error());
+    else if (!small)
+        ready = co_await core_->write_new(std::move(fresh->list), placed->extents);
+    if (!ready) {
         reserved_ += drawn;
         core_->reserved += drawn;
-        co_return fail(placed.error());
+        co_return ready;
     }
-    const auto still = check_change(authority);  // another writer may have come while the bytes were written
+    const auto still = check_change(authority);  // another writer may have come meanwhile
     if (!still) {
-        core_->free_unlogged((*placed)->extents);
+        core_->free_unlogged(placed->extents);
         co_return fail(still.error());
     }
-    replace(chunk, *placed);
+    replace(chunk, placed);
+    if (small) co_return co_await core_->write_logged(std::move(*fresh));
     co_return result<void>{};
 }
 

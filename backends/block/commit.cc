@@ -108,11 +108,21 @@ task<> block_core::write_parts(const std::vector<byte_vector>& parts, bool flush
         CO_TRY_VOID(co_await prepare_segment(part.size()));
         CO_TRY_VOID(co_await log_->write(part));
         failpoint("store.written");
-        if (flush_each) CO_TRY_VOID(co_await disk_->flush());
+        if (flush_each) CO_TRY_VOID(co_await flush_written());
     }
-    if (parts.empty() || !flush_each) CO_TRY_VOID(co_await disk_->flush());
+    if (parts.empty() || !flush_each) CO_TRY_VOID(co_await flush_written());
     failpoint("store.flushed");
     co_return result<void>{};
+}
+
+/// Everything that the batch under way names is on the device before the flush.
+task<> block_core::flush_written() {
+    while (writing_ && writing_->writes != 0) {
+        writing_->written.reset();  // set whenever no write was under way while the batch was filled
+        co_await writing_->written.wait();
+    }
+    CO_TRY_VOID(check_working());
+    co_return co_await disk_->flush();
 }
 
 void block_core::finish(commit_batch& batch, bool good) {

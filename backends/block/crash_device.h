@@ -2,9 +2,11 @@
 // A device in memory that forgets like a disk does: what was written since the last flush may be there after a crash or
 // not, each sector for itself. For tests; it can also stop working at a chosen operation.
 
+#include <functional>
 #include <random>
 
 #include "backends/block/device.h"
+#include "fs/async/wait.h"
 
 namespace warifu {
 
@@ -45,10 +47,24 @@ class crash_device final : public device {
     std::uint64_t operation_count = 0;
     bool has_crashed = false;
     bool fail_writes = false;  // writes and flushes fail, reads work
+    std::shared_ptr<event> hold_next_write;  // the next write, and none after it, waits for this
+    std::size_t unanswered_writes = 0;
+    std::function<unsigned()> delay;  // of each write, in turns of the loop: the order of writes under way is open
 
   private:
     task<> do_run(std::vector<transfer> transfers) override {
+        const bool is_write = !transfers.empty() && transfers[0].is_write;
+        const auto gate = is_write ? std::exchange(hold_next_write, nullptr) : nullptr;
+        unanswered_writes += is_write ? 1 : 0;
+        auto done = co_await run_all(std::move(transfers), gate);
+        unanswered_writes -= is_write ? 1 : 0;
+        co_return done;
+    }
+    task<> run_all(std::vector<transfer> transfers, std::shared_ptr<event> gate) {
         co_await asio::post(executor_, asio::use_awaitable);
+        if (gate) co_await gate->wait();
+        for (unsigned turns = delay && transfers[0].is_write ? delay() : 0; turns > 0; --turns)
+            co_await asio::post(executor_, asio::use_awaitable);
         for (const transfer& one : transfers) {
             if (!count()) co_return fail(errc::io_error, "crashed");
             if (one.is_write && fail_writes) co_return fail(errc::io_error, "injected");

@@ -72,6 +72,7 @@ class crash_run {
         block_store_options options = options_for_run();
         auto disk = std::make_unique<crash_device>(core_.get_executor(), image_);
         disk->operations_left = 1 + random_() % 400;
+        disk->delay = [this] { return static_cast<unsigned>(random_() % 6); };
         auto opened = run_task(core_, block_store::open_device(core_, std::move(disk), options));
         if (opened) {
             auto store = std::move(*opened);
@@ -105,7 +106,8 @@ class crash_run {
     bool one_step(share_store& store) {
         const auto kind = random_() % 100;
         if (writer_.is_zero() || kind < 4) return promise(store);
-        if (kind < 45) return put(store);
+        if (kind < 30) return put(store);
+        if (kind < 45) return put_with_record(store);
         if (kind < 75) return append(store);
         if (kind < 88) return remove(store);
         if (kind < 93) return cut(store);
@@ -122,23 +124,27 @@ class crash_run {
         model_.flushed();
         return true;
     }
+    share_put next_share(chunk_id id) {
+        model_chunk& chunk = model_.chunks[id];
+        share_put share;
+        share.chunk = id;
+        share.authority = writer_;
+        chunk.side = random_bytes(random_, random_() % 100);
+        share.side = slice(buffer::copy_of(chunk.side));
+        const std::size_t size_max = random_() % 8 == 0 ? 150'000 : 15'000;
+        for (auto pieces = 1 + random_() % 4; pieces-- > 0;) {
+            chunk.pieces.push_back(random_bytes(random_, 1 + random_() % size_max));
+            share.pieces.emplace_back(buffer::copy_of(chunk.pieces.back()));
+        }
+        chunk.piece_removal_asked.resize(chunk.pieces.size());
+        return share;
+    }
     bool put(share_store& store) {
         const int count = random_() % 4 == 0 ? 5 : 1;  // sometimes several at once
         int left = count, good = 0;
         for (int i = 0; i < count; ++i) {
             const chunk_id id{writer_, next_chunk_++};
-            model_chunk& chunk = model_.chunks[id];
-            share_put share;
-            share.chunk = id;
-            share.authority = writer_;
-            chunk.side = random_bytes(random_, random_() % 100);
-            share.side = slice(buffer::copy_of(chunk.side));
-            for (auto pieces = 1 + random_() % 4; pieces-- > 0;) {
-                chunk.pieces.push_back(random_bytes(random_, 1 + random_() % 15'000));
-                share.pieces.emplace_back(buffer::copy_of(chunk.pieces.back()));
-            }
-            chunk.piece_removal_asked.resize(chunk.pieces.size());
-            asio::co_spawn(core_, store.put(std::move(share)), [&, id](std::exception_ptr, result<void> done) {
+            asio::co_spawn(core_, store.put(next_share(id)), [&, id](std::exception_ptr, result<void> done) {
                 --left;
                 good += done || done.error().code == errc::no_space ? 1 : 0;
                 model_.chunks[id].answered = done.has_value();
@@ -149,6 +155,45 @@ class crash_run {
             core_.run_one();
         }
         return good == count;
+    }
+    /// As a writer does it: a record behind the puts that it names, none of which is answered.
+    bool put_with_record(share_store& store) {
+        append_request request;
+        model_journal after = model_.journals.back();
+        model_record record;
+        request.authority = request.entry.epoch = record.epoch = writer_;
+        request.entry.sequence = after.empty() ? 1 : after.rbegin()->first + 1;
+        const int puts = 1 + static_cast<int>(random_() % 3);
+        int left = puts + 1, good = 0;
+        for (int i = 0; i < puts; ++i) {
+            const chunk_id id{writer_, next_chunk_++};
+            record.chunks.push_back(id);
+            asio::co_spawn(core_, store.put(next_share(id)), [&, id](std::exception_ptr, result<void> done) {
+                --left;
+                good += done || done.error().code == errc::no_space ? 1 : 0;
+                model_.chunks[id].answered = done.has_value();
+            });
+        }
+        record.share = random_bytes(random_, random_() % 6 == 0 ? 30'000 : random_() % 600);
+        request.entry.chunks = record.chunks;
+        request.entry.share = slice(buffer::copy_of(record.share));
+        after[request.entry.sequence] = std::move(record);
+        model_.journals.push_back(std::move(after));
+        const std::size_t index = model_.journals.size() - 1;
+        bool refused = false;
+        asio::co_spawn(core_, store.append(std::move(request)), [&, index](std::exception_ptr, result<void> done) {
+            --left;
+            refused = !done && (done.error().code == errc::no_space || done.error().code == errc::not_found);
+            good += done || refused ? 1 : 0;
+            if (done) model_.journal_answered = std::max(model_.journal_answered, index);
+            if (done) model_.flushed();
+        });
+        while (left > 0) {
+            core_.restart();
+            core_.run_one();
+        }
+        if (refused) model_.journals.push_back(model_.journals[index - 1]);
+        return good == puts + 1;
     }
     append_request next_record(model_journal& after) {
         append_request request;

@@ -123,6 +123,7 @@ void block_core::keep_head(const placed_ptr& share, std::shared_ptr<const share_
 }
 
 task<std::shared_ptr<const share_head>> block_core::load_head(volume_ptr volume, chunk_id chunk, placed_ptr share) {
+    if (const auto arrival = share->arrival) co_await arrival->wait();
     if (share->head) {
         share->head_was_used = true;
         co_return share->head;
@@ -200,8 +201,8 @@ share_head block_core::head_for(const volume_state& volume, const share_put& put
     return head;
 }
 
-task<placed_ptr> block_core::write_share(share_head head, std::vector<slice> pieces, room kind) {
-    const sector_stream stream = make_stream(pieces);
+task<block_core::unwritten_share> block_core::place_share(share_head head, std::vector<slice> pieces, room kind) {
+    sector_stream stream = make_stream(pieces);
     const auto size_of = [&](std::size_t extents) {
         return share_head_sectors(extents, head.description.piece_sizes.size(), stream.sectors, head.side.size()) +
                stream.sectors;
@@ -213,11 +214,38 @@ task<placed_ptr> block_core::write_share(share_head head, std::vector<slice> pie
         trim(head.extents, size_of);
     }
     head.sector_checksums = sector_checksums(stream.views);
-    const encoded_head encoded = encode_share_head(head);
+    encoded_head encoded = encode_share_head(head);
     std::vector<bytes_view> views{encoded.bytes.view()};
     views.insert(views.end(), stream.views.begin(), stream.views.end());
-    CO_TRY_VOID(co_await write_new(lay_out(views, head.extents), head.extents));
-    co_return placed_from(std::move(head), encoded);
+    unwritten_share out;
+    out.list = lay_out(views, head.extents);
+    out.placed = placed_from(std::move(head), encoded);
+    out.pieces = std::move(pieces);
+    out.head = std::move(encoded.bytes);
+    out.bounce = std::move(stream.bounce);
+    co_return out;
+}
+
+task<placed_ptr> block_core::write_share(share_head head, std::vector<slice> pieces, room kind) {
+    CO_TRY(auto fresh, co_await place_share(std::move(head), std::move(pieces), kind));
+    CO_TRY_VOID(co_await write_new(std::move(fresh.list), fresh.placed->extents));
+    co_return std::move(fresh.placed);
+}
+
+task<> block_core::write_logged(unwritten_share share) {
+    const batch_ptr batch = pending_;
+    ++batch->writes;
+    const auto arrival = std::make_shared<event>(executor_);
+    share.placed->arrival = arrival;
+    const auto done = co_await disk_->write(std::move(share.list));
+    if (!done) {
+        count_media_error();
+        fail_store(done.error());
+    }
+    share.placed->arrival.reset();
+    arrival->set();
+    if (--batch->writes == 0) batch->written.set();
+    co_return done;
 }
 
 task<> block_core::write_new(std::vector<sector_output> list, extent_list place) {

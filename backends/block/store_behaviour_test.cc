@@ -56,6 +56,71 @@ TEST(block_store, a_record_waits_for_puts_of_its_chunks_that_are_under_way) {
     EXPECT_EQ(t.append({t.id(3)}).error().code, errc::not_found);
 }
 
+/// A put of a small share, the record that names it and a reader, all under way, with the share's bytes held back.
+/// Another share's bytes were written before, for the same commit.
+struct held_put {
+    memory_disk_store t;
+    std::shared_ptr<event> gate = std::make_shared<event>(t.core.get_executor());
+    std::optional<result<void>> put, append;
+    std::optional<result<std::vector<slice>>> got;
+    std::uint64_t flushes = 0;
+
+    held_put() {
+        t.settle();
+        EXPECT_TRUE(t.put(2, {4096}));
+        flushes = t.disk->flush_count();
+        t.disk->hold_next_write = gate;
+        asio::co_spawn(t.core, t.volume->put(t.share(1, {4096})), [this](auto, result<void> done) { put = done; });
+        append_request request;
+        request.authority = request.entry.epoch = test_writer;
+        request.entry.sequence = 1;
+        request.entry.chunks = {t.id(1)};
+        request.entry.share = slice(buffer::copy_of(test_bytes(100, 1)));
+        asio::co_spawn(t.core, t.volume->append(std::move(request)),
+                       [this](auto, result<void> done) { append = done; });
+        share_range range;
+        range.size = 4096;
+        asio::co_spawn(t.core, t.volume->get(t.id(1), std::vector{range}),
+                       [this](auto, result<std::vector<slice>> done) { got = std::move(done); });
+        t.core.restart();
+        while (t.core.poll() != 0) {
+        }
+    }
+};
+
+TEST(block_store, the_log_is_written_while_the_bytes_of_a_small_share_are_and_flush_and_readers_wait_for_them) {
+    held_put h;
+    EXPECT_EQ(h.t.count(), 2U) << "logged";
+    EXPECT_EQ(h.t.disk->unanswered_writes, 1U) << "the log's write is answered";
+    EXPECT_EQ(h.t.disk->flush_count(), h.flushes);
+    EXPECT_FALSE(h.put || h.append || h.got);
+    h.gate->set();
+    h.t.settle();
+    EXPECT_TRUE(h.put && *h.put);
+    EXPECT_TRUE(h.append && *h.append);
+    ASSERT_TRUE(h.got && *h.got);
+    EXPECT_TRUE(std::ranges::equal((**h.got)[0].view(), test_bytes(4096, 1000)));
+    EXPECT_EQ(h.t.disk->flush_count(), h.flushes + 1);
+    ASSERT_TRUE(h.t.reopen());
+    EXPECT_EQ(h.t.run(h.t.volume->state())->journal.last, 1U);
+    EXPECT_EQ(*h.t.read(1, 0, 0, 4096), test_bytes(4096, 1000));
+}
+
+TEST(block_store, a_small_share_whose_bytes_cannot_be_written_ends_all_changes_and_is_never_there) {
+    held_put h;
+    h.t.disk->fail_writes = true;
+    h.gate->set();
+    h.t.settle();
+    EXPECT_TRUE(h.put && !*h.put);
+    EXPECT_TRUE(h.append && !*h.append);
+    EXPECT_TRUE(h.got && !*h.got);
+    EXPECT_TRUE(h.t.store->status().failed);
+    h.t.disk->fail_writes = false;
+    ASSERT_TRUE(h.t.reopen());
+    EXPECT_EQ(h.t.count(), 1U) << "the other one";
+    EXPECT_EQ(h.t.run(h.t.volume->state())->journal.last, 0U);
+}
+
 TEST(block_store, every_flipped_bit_of_a_share_is_noticed_and_a_put_heals) {
     memory_disk_store t;
     ASSERT_TRUE(t.put(1, {10'000, 300}));

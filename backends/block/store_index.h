@@ -8,6 +8,7 @@
 
 #include "backends/block/log_format.h"
 #include "backends/block/share_head.h"
+#include "fs/async/wait.h"
 #include "fs/base/clock.h"
 
 namespace warifu {
@@ -21,6 +22,7 @@ struct placed_share {
     bool head_was_used = false;  // since the cache looked last
     extent_list extents;
     std::shared_ptr<const share_head> head;   // while the cache keeps it
+    std::shared_ptr<event> arrival;           // until its bytes are on the device: set when they are
     std::shared_ptr<placed_share> successor;  // a revision shares sectors: who holds the old one holds the new one too
 };
 
