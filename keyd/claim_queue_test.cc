@@ -160,7 +160,7 @@ TEST(window_budget, a_slow_link_still_carries_one_message_at_a_time) {
 TEST(window_budget, a_message_fits_behind_a_window_that_is_nearly_used_up) {
     window_budget budget;
     budget.set_rate(0);
-    budget.took(session(0), channel_window_size_max);
+    budget.took(session(0), 8U << 20U);
     std::uint64_t fresh = 0;
     while (const auto size = budget.grant(session(0), pad_window_size_min, channel_window_size_max, {})) {
         budget.took(session(0), size);

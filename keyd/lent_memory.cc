@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fs/base/assert.h"
@@ -97,6 +99,9 @@ result<void> check_lent_memory(int fd, std::uint64_t size) {
     const int seals = ::fcntl(fd, F_GET_SEALS);
     if (seals < 0 || (seals & seals_needed) != seals_needed || (seals & seals_against_writing) != 0)
         return fail(errc::bad_argument, "a claim lends sealed memory that can be written");
+    struct statfs where{};
+    if (::fstatfs(fd, &where) != 0 || where.f_type != TMPFS_MAGIC)
+        return fail(errc::bad_argument, "a claim lends memory of ordinary pages");
     const int mode = ::fcntl(fd, F_GETFL);
     if (mode < 0 || (mode & O_ACCMODE) != O_RDWR || (mode & O_APPEND) != 0)
         return fail(errc::bad_argument, "a claim lends memory for reading and writing");

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t mebibyte = 1U << 20U;
 
-/// As keyd does it.
+/// In keyd's place.
 void fill(const lent_memory& memory, std::size_t size) {
     const byte_vector bytes(size, std::byte{7});
     ASSERT_TRUE(write_at(memory.descriptor(), 0, bytes, "lent memory"));
@@ -120,6 +120,12 @@ TEST(lent_memory, keyd_takes_only_memory_that_it_can_write_without_waiting) {
         ASSERT_EQ(::ftruncate(sealed.get(), mebibyte), 0);
         ASSERT_EQ(::fcntl(sealed.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL | against), 0);
         EXPECT_EQ(check_lent_memory(sealed.get(), mebibyte).has_value(), against == 0);
+    }
+    const unique_fd huge_pages(::memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB));
+    if (huge_pages.is_open()) {  // this kernel has them
+        ASSERT_EQ(::ftruncate(huge_pages.get(), 2 * mebibyte), 0);
+        ASSERT_EQ(::fcntl(huge_pages.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), 0);
+        EXPECT_EQ(check_lent_memory(huge_pages.get(), mebibyte).error().code, errc::bad_argument);
     }
     const auto huge = *lent_memory::make(pad_window_size_max + 4096);
     EXPECT_EQ(check_lent_memory(huge->descriptor(), mebibyte).error().code, errc::bad_argument);

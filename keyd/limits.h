@@ -20,16 +20,18 @@ inline constexpr std::uint64_t burn_time_max_s = 2;
 /// ... but what makes connections work at all may always be out ...
 inline constexpr std::uint64_t held_window_bytes_min = 1U << 20U;
 /// ... and one session may hold what its largest message takes, and what frames it, behind a window that is nearly used
-/// up. Without room for that window a message could wait for ever: nothing else would use the window up.
-inline constexpr std::uint64_t held_by_one_session_max = message_size_max + (1U << 20U) + channel_window_size_max;
+/// up (of the size that earlier versions took: one may still run). Without room for that window a message could wait
+/// for ever: nothing else would use the window up.
+inline constexpr std::uint64_t held_by_one_session_max = message_size_max + (1U << 20U) + 2 * channel_window_size_max;
 /// Then a session that got nothing meanwhile loses its turn to go beyond the bound.
 inline constexpr std::uint32_t beyond_bound_time_ms = 2'000;
 
 /// Memory for key on its way in is kept and used again while there is not more of it.
 inline constexpr std::size_t keyd_buffer_memory_max = 64U << 20U;
 
-/// Of consumers' memory so much stays mapped between windows.
-inline constexpr std::size_t kept_mappings_max = 32U << 20U;
+/// Of consumers' memory so much is mapped, for as long as it is filled again within so short a time.
+inline constexpr std::size_t kept_mappings_max = 24U << 20U;
+inline constexpr std::uint32_t mapping_idle_max_ms = 1'000;
 
 /// How long windows that were out when keyd ended wait for their consumers to come back, before they are burnt.
 inline constexpr std::uint32_t reclaim_time_ms = 10'000;

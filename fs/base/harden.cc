@@ -47,7 +47,11 @@ result<void> harden_process() {
     const rlimit none{0, 0};
     ::setrlimit(RLIMIT_CORE, &none);
     const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
-    ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // may fail; mlockall below tells
+    rlimit allowed{};
+    if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0 && ::getrlimit(RLIMIT_MEMLOCK, &allowed) == 0) {
+        allowed.rlim_cur = allowed.rlim_max;
+        ::setrlimit(RLIMIT_MEMLOCK, &allowed);  // may be too little; mlockall below tells
+    }
     // MCL_ONFAULT: pages are locked when touched, so address space set aside and never used costs nothing.
     if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0 && swap_is_on())
         return fail(errc::denied, std::string("memory cannot be locked (") + std::strerror(errno) +

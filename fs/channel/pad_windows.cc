@@ -150,7 +150,8 @@ task<owned_window> pad_sender::claim() {
         starved_ = true;
         hooks_.room_changed();
         claimed.control_only = low;
-        const std::uint64_t least = low ? std::max<std::uint64_t>(urgent, pad_window_size_min) : want;
+        const std::uint64_t least =
+            low ? std::clamp<std::uint64_t>(urgent, pad_window_size_min, channel_window_size_max) : want;
         const deadline until = steady_clock::now() + (low ? std::chrono::milliseconds(0) : claim_wait);
         window = co_await direction_.broker->claim_send(direction_.stream, direction_.session, pad_window_size_min,
                                                         least, low ? key_use::control : use, until);

@@ -4,7 +4,9 @@
 #include <memory>
 #include <vector>
 
+#include "fs/base/clock.h"
 #include "keyd/claim_queue.h"
+#include "keyd/limits.h"
 #include "keyd/pool/pool.h"
 
 namespace warifu {
@@ -14,11 +16,13 @@ struct handover_piece {
     std::uint64_t size = 0;
 };
 
-/// Lent memory is mapped here and the store's files are read straight into it: the bytes are copied once. A consumer
-/// lends the same memory again and again, so mappings are kept, up to a bound, for as long as they are used.
+/// Memory that a consumer lends again and again is mapped here, and the store's files are read straight into it: the
+/// bytes are copied once. What is too large to be lent again, finds no room or cannot be mapped is written through its
+/// descriptor: to map memory for one window costs more than a second copy.
 class handover {
   public:
-    handover();
+    /// Memory that is not filled for `idle_max` is let go by forget_idle, or when there is no room for other.
+    explicit handover(steady_clock::duration idle_max = std::chrono::milliseconds(mapping_idle_max_ms));
     ~handover();
     handover(const handover&) = delete;
     handover& operator=(const handover&) = delete;
@@ -28,11 +32,14 @@ class handover {
     result<void> fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces);
     /// The consumer is gone: nothing here holds its memory any more.
     void forget(claim_queue::consumer from);
+    /// Nothing here holds memory that was not filled for so long.
+    void forget_idle();
 
   private:
     struct mapping;
-    result<std::shared_ptr<mapping>> borrow(claim_queue::consumer from, int memory, std::size_t size);
+    std::shared_ptr<mapping> borrow(claim_queue::consumer from, int memory, std::size_t size);
 
+    steady_clock::duration idle_max_;
     std::vector<std::shared_ptr<mapping>> kept_;
 };
 

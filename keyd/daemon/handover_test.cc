@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
+#include <thread>
 
 #include "keyd/lent_memory.h"
 #include "keyd/limits.h"
@@ -44,7 +44,7 @@ class handover_test : public testing::Test {
     unique_fd file_;
     std::string path_;
     byte_vector content_ = byte_vector(4 * mebibyte);
-    handover copies_;
+    handover copies_{std::chrono::hours(1)};
 };
 
 TEST_F(handover_test, pieces_lie_one_after_the_other_wherever_they_begin) {
@@ -59,8 +59,8 @@ TEST_F(handover_test, memory_that_comes_again_is_filled_again_also_with_more_and
     for (const std::size_t size : {std::size_t{5000}, 2 * mebibyte, std::size_t{5000}, mebibyte}) {
         ASSERT_TRUE(copies_.fill(1, memory->descriptor(), {piece(size, size)}));
         EXPECT_TRUE(holds(*memory, 0, size, size)) << size;  // and gives back what a smaller one does not need
+        EXPECT_EQ(mappings(), 2) << "the lender's and this one";
     }
-    EXPECT_EQ(mappings(), 2) << "the lender's and this one";
 }
 
 TEST_F(handover_test, lenders_do_not_get_each_others_key) {
@@ -72,19 +72,44 @@ TEST_F(handover_test, lenders_do_not_get_each_others_key) {
     EXPECT_TRUE(holds(*other, 0, 20'000, 10'000));
 }
 
-TEST_F(handover_test, no_more_stays_mapped_than_may_and_nothing_of_a_consumer_that_went) {
-    constexpr std::size_t count = kept_mappings_max / (2 * mebibyte) + 3;
+TEST_F(handover_test, no_more_is_mapped_than_may_be_and_nothing_of_a_consumer_that_went) {
+    constexpr std::size_t kept = kept_mappings_max / (2 * mebibyte);
     std::vector<std::unique_ptr<lent_memory>> lent;
-    for (std::size_t i = 0; i < count; ++i) {
-        lent.push_back(*lent_memory::make(2 * mebibyte));
-        ASSERT_TRUE(copies_.fill(1 + i % 2, lent.back()->descriptor(), {piece(i, 2 * mebibyte)}));
-    }
-    EXPECT_EQ(mappings(), count - 3);
+    const auto fill_all = [&] {
+        for (std::size_t i = 0; i < lent.size(); ++i)
+            ASSERT_TRUE(copies_.fill(1 + i % 2, lent[i]->descriptor(), {piece(i, 2 * mebibyte)}));
+    };
+    for (std::size_t i = 0; i < kept + 3; ++i) lent.push_back(*lent_memory::make(2 * mebibyte));
+    fill_all();
+    EXPECT_EQ(mappings(), kept);
+    fill_all();
+    EXPECT_EQ(mappings(), kept);
     copies_.forget(1);
-    EXPECT_EQ(mappings(), (count - 3) / 2);
+    EXPECT_EQ(mappings(), kept / 2);
     copies_.forget(2);
     EXPECT_EQ(mappings(), 0);
-    for (std::size_t i = 0; i < count; ++i) EXPECT_TRUE(holds(*lent[i], 0, i, 2 * mebibyte)) << i;
+    for (std::size_t i = 0; i < lent.size(); ++i) EXPECT_TRUE(holds(*lent[i], 0, i, 2 * mebibyte)) << i;
+}
+
+TEST_F(handover_test, memory_that_is_lent_once_is_not_mapped) {
+    const auto large = *lent_memory::make(channel_window_size_max + mebibyte);
+    ASSERT_TRUE(copies_.fill(1, large->descriptor(), {piece(1, 3 * mebibyte), piece(2, 2 * mebibyte)}));
+    EXPECT_EQ(mappings(), 0);
+    EXPECT_TRUE(holds(*large, 0, 1, 3 * mebibyte));
+    EXPECT_TRUE(holds(*large, 3 * mebibyte, 2, 2 * mebibyte));
+}
+
+TEST_F(handover_test, memory_that_is_not_used_is_let_go) {
+    const auto memory = *lent_memory::make(mebibyte);
+    ASSERT_TRUE(copies_.fill(1, memory->descriptor(), {piece(0, 5000)}));
+    copies_.forget_idle();
+    EXPECT_EQ(mappings(), 1);
+    handover forgetful{steady_clock::duration(0)};
+    ASSERT_TRUE(forgetful.fill(1, memory->descriptor(), {piece(0, 5000)}));
+    EXPECT_EQ(mappings(), 2);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    forgetful.forget_idle();
+    EXPECT_EQ(mappings(), 1);
 }
 
 TEST_F(handover_test, zeros_are_no_key) {

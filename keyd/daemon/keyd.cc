@@ -89,6 +89,7 @@ void keyd::run() {
     };
     spawn(accept_loop());
     spawn(import_loop());
+    spawn(tidy_loop());
     spawn(erase_loop());
     if (options_.random) {
         filler_ = std::make_shared<random_filler>(*options_.random, options_.site, pool_->incoming_directory());
@@ -161,6 +162,14 @@ awaitable<void> keyd::import_loop() {
         if (any || stopping_) continue;
         co_await import_wanted_.wait(deadline_in_ms(options_.poll_ms));
         import_wanted_.reset();
+    }
+}
+
+/// Memory of consumers that fell silent is let go.
+awaitable<void> keyd::tidy_loop() {
+    while (!stopping_) {
+        co_await stop_wanted_.wait(deadline_in_ms(mapping_idle_max_ms));
+        asio::post(copier_, [this] { handover_.forget_idle(); });
     }
 }
 

@@ -178,6 +178,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     // Upkeep (keyd.cc)
     static awaitable<void> outlast_links(std::shared_ptr<keyd> self);
     awaitable<void> import_loop();
+    awaitable<void> tidy_loop();
     awaitable<bool> import_from(pad_source& source);
     awaitable<result<void>> import_one(pad_source& source, pad_source::delivery found);
     awaitable<void> erase_loop();
