@@ -234,14 +234,11 @@ task<placed_ptr> block_core::write_share(share_head head, std::vector<slice> pie
 
 task<> block_core::write_logged(unwritten_share share) {
     const batch_ptr batch = pending_;
-    ++batch->writes;
     const auto arrival = std::make_shared<event>(executor_);
     share.placed->arrival = arrival;
+    ++batch->writes;
     const auto done = co_await disk_->write(std::move(share.list));
-    if (!done) {
-        count_media_error();
-        fail_store(done.error());
-    }
+    if (!done) fail_store(done.error());
     share.placed->arrival.reset();
     arrival->set();
     if (--batch->writes == 0) batch->written.set();

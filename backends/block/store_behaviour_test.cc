@@ -115,6 +115,7 @@ TEST(block_store, a_small_share_whose_bytes_cannot_be_written_ends_all_changes_a
     EXPECT_TRUE(h.append && !*h.append);
     EXPECT_TRUE(h.got && !*h.got);
     EXPECT_TRUE(h.t.store->status().failed);
+    EXPECT_EQ(h.t.store->status().media_errors, 3U) << "the write, the commit that it failed, the read";
     h.t.disk->fail_writes = false;
     ASSERT_TRUE(h.t.reopen());
     EXPECT_EQ(h.t.count(), 1U) << "the other one";

@@ -99,6 +99,16 @@ TEST_F(handover_test, memory_that_is_lent_once_is_not_mapped) {
     EXPECT_TRUE(holds(*large, 3 * mebibyte, 2, 2 * mebibyte));
 }
 
+TEST_F(handover_test, memory_that_cannot_be_mapped_is_written) {
+    const auto memory = *lent_memory::make(mebibyte);
+    const std::string path = "/proc/self/fd/" + std::to_string(memory->descriptor());
+    const unique_fd write_only(::open(path.c_str(), O_WRONLY | O_CLOEXEC));  // a mapping needs reading too
+    ASSERT_TRUE(copies_.fill(1, write_only.get(), {piece(7, 300'000), piece(9, 5000)}));
+    EXPECT_EQ(mappings(), 0);
+    EXPECT_TRUE(holds(*memory, 0, 7, 300'000));
+    EXPECT_TRUE(holds(*memory, 300'000, 9, 5000));
+}
+
 TEST_F(handover_test, memory_that_is_not_used_is_let_go) {
     const auto memory = *lent_memory::make(mebibyte);
     ASSERT_TRUE(copies_.fill(1, memory->descriptor(), {piece(0, 5000)}));
