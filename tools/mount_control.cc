@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "fs/async/fan_out.h"
 #include "fs/mount/request_watch.h"
 
 namespace warifu {
@@ -20,11 +21,6 @@ std::uint64_t memory_field(std::string_view name) {
     return 0;
 }
 
-template <typename Work>
-auto run(Work work) -> awaitable<decltype(work())> {
-    co_return work();
-}
-
 }  // namespace
 
 mount_control::mount_control(volume_session& session, file_system& files, std::string mountpoint,
@@ -38,15 +34,15 @@ task<ordered_json> mount_control::answer(std::string command) {
 }
 
 task<ordered_json> mount_control::sync() {
-    auto begin = run([this] { return files_.begin_sync_all(); });
-    CO_TRY(const auto ticket, co_await asio::co_spawn(worker_, std::move(begin), asio::use_awaitable));
+    auto begin = [this] { return files_.begin_sync_all(); };
+    CO_TRY(const auto ticket, co_await run_in(worker_, std::move(begin)));
     CO_TRY_VOID(co_await files_.finish_sync(ticket));
     co_return ordered_json{{"durable", true}};
 }
 
 task<ordered_json> mount_control::status() {
-    auto collect = run([this] { return collected(); });
-    ordered_json out = co_await asio::co_spawn(worker_, std::move(collect), asio::use_awaitable);
+    auto collect = [this] { return collected(); };
+    ordered_json out = co_await run_in(worker_, std::move(collect));
     ordered_json links = ordered_json::array();
     const auto stocks = co_await session_.stocks();
     for (const auto& link : stocks)

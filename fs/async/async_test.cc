@@ -134,6 +134,25 @@ awaitable<void> check_run_in(asio::io_context&) {
     pool.join();
 }
 
+awaitable<void> check_values_come_when_they_are_there(asio::io_context& context) {
+    asio::thread_pool pool(1);
+    std::promise<void> arrived;
+    const auto first = start_in(pool, context.get_executor(), [] { return 1; });
+    const auto second = start_in(pool, context.get_executor(), [has_arrived = arrived.get_future().share()] {
+        return has_arrived.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+    });
+    const auto one = co_await first->take();
+    EXPECT_EQ(*one, 1);
+    arrived.set_value();
+    const auto two = co_await second->take();
+    EXPECT_TRUE(*two) << "a value waited for the next work of its thread";
+    pool.join();
+}
+
+TEST(run_in, a_value_does_not_wait_for_the_next_work) {
+    run(check_values_come_when_they_are_there);
+}
+
 TEST(run_in, works_elsewhere_and_resumes_here) {
     run(check_run_in);
 }

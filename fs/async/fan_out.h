@@ -61,11 +61,11 @@ class fan_out {
     std::shared_ptr<shared_state> state_;
 };
 
-/// Runs `work` (a plain callable) on a pool thread and resumes here with its value.
+/// Has `work` (a plain callable) run on a pool thread; its value arrives at the core thread `back`.
 template <typename Work>
-auto run_in(asio::thread_pool& pool, Work work) -> awaitable<std::invoke_result_t<Work>> {
+auto start_in(asio::thread_pool& pool, asio::any_io_executor back, Work work)
+    -> std::shared_ptr<promised<std::invoke_result_t<Work>>> {
     using value_type = std::invoke_result_t<Work>;
-    const auto back = co_await asio::this_coro::executor;
     auto arrival = std::make_shared<promised<value_type>>(back);
     ++simulated_time::busy;
     asio::post(pool, [back, arrival, work = std::move(work)]() mutable {
@@ -74,7 +74,13 @@ auto run_in(asio::thread_pool& pool, Work work) -> awaitable<std::invoke_result_
         asio::post(back, [arrival, value] { arrival->set(std::move(*value)); });
         simulated_time::rest();
     });
-    auto value = co_await arrival->take();
+    return arrival;
+}
+
+/// Runs `work` on a pool thread and resumes here with its value.
+template <typename Work>
+auto run_in(asio::thread_pool& pool, Work work) -> awaitable<std::invoke_result_t<Work>> {
+    auto value = co_await start_in(pool, co_await asio::this_coro::executor, std::move(work))->take();
     co_return std::move(*value);
 }
 

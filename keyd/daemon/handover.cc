@@ -8,7 +8,7 @@
 namespace warifu {
 namespace {
 
-constexpr std::size_t copy_step = 128U << 10U;  // stays in the second-level cache until it is looked at or written
+constexpr std::uint64_t copy_step = 128U << 10U;  // stays in the second-level cache until it is looked at or written
 
 }  // namespace
 
@@ -71,27 +71,32 @@ std::shared_ptr<handover::mapping> handover::borrow(claim_queue::consumer from, 
     return out;
 }
 
-result<void> handover::fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces) {
+result<bool> handover::fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces) {
     std::uint64_t wanted = 0;
     for (const auto& piece : pieces) wanted += piece.size;
     const auto target = borrow(from, memory, wanted);
     buffer bounce;
-    if (!target) bounce = buffer(copy_step);
+    if (!target) bounce = buffer(static_cast<std::size_t>(copy_step));
     std::uint64_t at = 0;
+    bool any_cold = false;
     for (const auto& piece : pieces) {
         TRY(const unique_fd source, open_file(piece.place.path, O_RDONLY));
+        const bool is_cold_here = is_cold(source.get(), piece.place.offset, piece.size);
+        any_cold = any_cold || is_cold_here;
+        const bool at_once = target && is_cold_here;
         for (std::uint64_t done = 0; done < piece.size;) {
-            const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(copy_step, piece.size - done));
+            const auto size = static_cast<std::size_t>(std::min(at_once ? piece.size : copy_step, piece.size - done));
             // The consumer may write to mapped memory at any time, and would deceive itself alone.
             const bytes_span step = target ? target->bytes.subspan(at, size) : bounce.span(0, size);
-            TRY_VOID(read_at(source.get(), piece.place.offset + done, step, piece.place.path));
+            const auto read = at_once ? read_cold : read_at;
+            TRY_VOID(read(source.get(), piece.place.offset + done, step, piece.place.path));
             TRY_VOID(check_not_hollow(step, piece.place.path));
             if (!target) TRY_VOID(write_at(memory, at, step, "lent memory"));
             done += size;
             at += size;
         }
     }
-    return {};
+    return any_cold;
 }
 
 void handover::forget(claim_queue::consumer from) {

@@ -28,8 +28,9 @@ class handover {
     handover& operator=(const handover&) = delete;
 
     /// Puts the bytes of `pieces` one after the other into the memory descriptor. REQUIRES: check_lent_memory let it
-    /// pass for as many bytes. Errors: no_space, io_error, bad_checksum (the store lost the bytes).
-    result<void> fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces);
+    /// pass for as many bytes. Returns whether some came from a disk. Errors: no_space, io_error, bad_checksum (the
+    /// store lost the bytes).
+    result<bool> fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces);
     /// The consumer is gone: nothing here holds its memory any more.
     void forget(claim_queue::consumer from);
     /// Nothing here holds memory that was not filled for so long.

@@ -216,7 +216,7 @@ awaitable<result<void>> keyd::import_one(pad_source& source, pad_source::deliver
     auto work = [found = std::move(found), directory = pool_->blocks_directory()] {
         return stage_block(found, directory);
     };
-    auto staged = co_await on_worker(keeper_, std::move(work));
+    auto staged = co_await run_in(keeper_, std::move(work));
     if (!staged) {
         const auto code = staged.error().code;
         if (code == errc::no_space || code == errc::io_error || code == errc::not_found) {
@@ -240,13 +240,21 @@ awaitable<result<void>> keyd::import_one(pad_source& source, pad_source::deliver
     co_return source.consumed(id);
 }
 
+/// On a disk reading for consumers goes before erasing, for a while.
+awaitable<void> keyd::wait_for_pause() {
+    const auto latest = deadline_in_ms(erase_delay_max_ms);
+    const auto next = [&] { return std::min(latest, last_disk_read_ + std::chrono::milliseconds(erase_pause_ms)); };
+    while (!stopping_ && steady_clock::now() < next()) co_await stop_wanted_.wait(next());
+}
+
 awaitable<void> keyd::erase_loop() {
     while (!stopping_) {
         co_await erase_wanted_.wait();
+        co_await wait_for_pause();
         erase_wanted_.reset();
         for (auto& job : pool_->take_erasures()) {
             auto work = [job] { return run_erasure(job); };
-            auto done = co_await on_worker(keeper_, std::move(work));
+            auto done = co_await run_in(keeper_, std::move(work));
             if (done) done = pool_->erased(job);
             if (done) continue;
             pool_->erase_failed(job);
@@ -289,7 +297,7 @@ awaitable<void> keyd::fill_random() {
 
 awaitable<bool> keyd::fill_one_block(std::uint64_t offset) {
     auto work = [filler = filler_, offset, stop = stop_reading_] { return filler->make_block(offset, stop); };
-    const auto made = co_await on_worker(reader_, std::move(work));
+    const auto made = co_await run_in(reader_, std::move(work));
     if (made) {
         random_error_.clear();
         random_failures_ = 0;

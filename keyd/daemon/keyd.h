@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "fs/async/asio.h"
-#include "fs/async/wait.h"
+#include "fs/async/fan_out.h"
 #include "keyd/claim_queue.h"
 #include "keyd/daemon/handover.h"
 #include "keyd/daemon/links.h"
@@ -99,6 +99,12 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
         claim_queue queue;
         std::map<std::uint64_t, std::shared_ptr<event>> wakers;  // by the claim's number
     };
+    /// A flush of the ledger that is yet to come.
+    struct marks_flush {
+        explicit marks_flush(asio::any_io_executor executor) : done(std::move(executor)) {}
+        event done;
+        result<void> outcome;
+    };
     struct flow {
         rate_meter in, out;
         delivery_rate service;            // of the link's key delivery service
@@ -149,6 +155,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<answer> on(client_ptr from, keyd_protocol::reserve m);
     awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent);
     awaitable<result<void>> fill(client_ptr from, unique_fd lent, std::vector<handover_piece> pieces);
+    awaitable<result<void>> flush_marks();
     void forget_memory(const client& from);
     result<pad_range> claim(const client_ptr& from, const keyd_protocol::claim_send& m);
     std::uint64_t reserved_by_others(const client* who, const stream_name& stream) const;
@@ -181,6 +188,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<void> tidy_loop();
     awaitable<bool> import_from(pad_source& source);
     awaitable<result<void>> import_one(pad_source& source, pad_source::delivery found);
+    awaitable<void> wait_for_pause();
     awaitable<void> erase_loop();
     nlohmann::json stream_json(const stream_status& one, std::uint64_t store_free) const;
     std::vector<std::string> alarms() const;
@@ -188,8 +196,6 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<void> burn_unclaimed();
     awaitable<void> fill_random();
     awaitable<bool> fill_one_block(std::uint64_t offset);
-    template <typename Work>
-    static auto on_worker(asio::thread_pool& worker, Work work) -> awaitable<decltype(work())>;
 
     asio::any_io_executor core_;
     keyd_options options_;
@@ -220,6 +226,8 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     window_map unclaimed_;                          // out since before the start; their consumers may come back
     std::uint64_t held_bytes_ = 0;
     event import_wanted_, erase_wanted_, loop_ended_, stop_wanted_;
+    std::shared_ptr<marks_flush> next_flush_;
+    deadline last_disk_read_{};  // for a consumer
     std::size_t loops_ = 0;
     bool stop_begun_ = false;
     bool stopping_ = false;
@@ -228,17 +236,6 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     counters count_;
     deadline started_ = steady_clock::now();
 };
-
-template <typename Work>
-auto run_work(Work work) -> awaitable<decltype(work())> {
-    co_return work();
-}
-
-template <typename Work>
-auto keyd::on_worker(asio::thread_pool& worker, Work work) -> awaitable<decltype(work())> {
-    auto job = run_work(std::move(work));
-    co_return co_await asio::co_spawn(worker.get_executor(), std::move(job), asio::use_awaitable);
-}
 
 /// Runs a key manager until SIGTERM or SIGINT: hardens the process, starts, calls `on_ready` once consumers can
 /// connect, and stops cleanly. io_error: the ledger could not be written any more.

@@ -1,6 +1,6 @@
 // The whole way of a window: mark durable, copied into lent memory, used, released, erased.
 // Pads lie in WARIFU_BENCH_DIR (default: /dev/shm). On a disk they are read from there and not from memory; read_blocks
-// is what the disk gives to whoever only reads.
+// is what the disk gives to whoever only reads, through the machine's memory or past it.
 
 #include <benchmark/benchmark.h>
 #include <cstdlib>
@@ -54,25 +54,37 @@ void read_blocks(benchmark::State& state) {
     if (directory.empty()) return state.SkipWithError("no directory");
     std::uint64_t offset = 0;
     write_blocks(directory, offset, 8);
-    buffer bytes(4U << 20U);
+    constexpr std::size_t step = 4U << 20U;
+    buffer memory(static_cast<std::size_t>(state.range(1)) << 20U);
+    const auto read = state.range(0) == 0 ? read_at : read_cold;
     for (auto _ : state) {
         state.PauseTiming();
         cool(directory);
         state.ResumeTiming();
         for (const auto& entry : std::filesystem::directory_iterator(directory)) {
             const auto file = open_file(entry.path(), O_RDONLY);
-            for (std::uint64_t at = pad_header_size; at < block_size; at += bytes.size())
-                if (!file || !read_at(file->get(), at, bytes.span(), entry.path())) state.SkipWithError("cannot read");
+            for (std::size_t at = 0; at < block_size; at += step) {
+                const auto out = memory.span(at % memory.size(), step);
+                if (!file || !read(file->get(), at, out, entry.path())) state.SkipWithError("cannot read");
+            }
         }
     }
     state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(offset));
     std::filesystem::remove_all(directory);
 }
-BENCHMARK(read_blocks)->UseRealTime()->Unit(benchmark::kMillisecond);
+// Into the same memory again and again, which stays in the processor's cache, or into as much as consumers hold.
+BENCHMARK(read_blocks)
+    ->ArgNames({"cold", "MiB"})
+    ->Args({0, 4})
+    ->Args({1, 4})
+    ->Args({1, 16})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 void hand_over(benchmark::State& state) {
     spdlog::set_level(spdlog::level::warn);
     const auto size = static_cast<std::uint64_t>(state.range(0)) << 20U;
+    const int in_flight = static_cast<int>(state.range(1));
     const std::string directory = new_directory();
     if (directory.empty()) return state.SkipWithError("no directory");
     keyd_options options;
@@ -92,22 +104,26 @@ void hand_over(benchmark::State& state) {
     };
     asio::co_spawn(own, connect(), asio::detached);
     own.run();
-    std::uint64_t bytes = 0, left = 0;
+    std::uint64_t bytes = 0, left = 0, due = 0;
+    int under_way = 0;
     const auto claim = [&]() -> awaitable<void> {
-        const auto window =
-            co_await client->claim_send(ab, session_id{}, 1U << 20U, size, key_use::bulk, deadline_in_ms(30'000));
-        if (window) {
+        while (due != 0) {
+            --due;
+            const auto window =
+                co_await client->claim_send(ab, session_id{}, 1U << 20U, size, key_use::bulk, deadline_in_ms(30'000));
+            if (!window) {
+                state.SkipWithError(window.error().message().c_str());
+                break;
+            }
             const auto range = (*window)->range();
             bytes += range.size;
             left -= range.size;
             (void)co_await client->release(ab, range, range.end());
-        } else {
-            state.SkipWithError(window.error().message().c_str());
         }
-        own.stop();
+        if (--under_way == 0) own.stop();
     };
     for (auto _ : state) {
-        if (left < 2 * block_size) {
+        if (left < 3 * block_size) {
             state.PauseTiming();
             write_blocks(directory + "/incoming", offset, 8);
             while (!std::filesystem::is_empty(directory + "/incoming")) std::this_thread::yield();
@@ -115,7 +131,8 @@ void hand_over(benchmark::State& state) {
             left += 8 * (block_size - hello_region_size(block_size));
             state.ResumeTiming();
         }
-        asio::co_spawn(own, claim(), asio::detached);
+        due = block_size / size;
+        for (under_way = 0; under_way < in_flight; ++under_way) asio::co_spawn(own, claim(), asio::detached);
         own.restart();
         own.run();
     }
@@ -130,7 +147,14 @@ void hand_over(benchmark::State& state) {
     daemon.reset();
     std::filesystem::remove_all(directory);
 }
-BENCHMARK(hand_over)->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(60)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(hand_over)
+    ->ArgNames({"MiB", "in_flight"})
+    ->Args({1, 1})
+    ->Args({4, 1})
+    ->Args({4, 2})
+    ->Args({16, 2})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace warifu

@@ -96,21 +96,41 @@ void keyd::burn(const stream_name& stream, const held_window& window) {
     give_back(stream, window);
 }
 
-/// Copies pad bytes into memory that a consumer lent.
+/// Copies pad bytes into memory that a consumer lent, beside the flush of their marks. Both are done when this returns.
 awaitable<result<void>> keyd::fill(client_ptr from, unique_fd lent, std::vector<handover_piece> pieces) {
     auto work = [this, number = from->number, lent = std::move(lent), pieces = std::move(pieces)] {
         return handover_.fill(number, lent.get(), pieces);
     };
-    const auto filled = co_await on_worker(copier_, std::move(work));
+    const auto arrival = start_in(copier_, core_, std::move(work));
+    const auto durable = co_await flush_marks();
+    const auto filled = co_await arrival->take();
+    if (*filled && **filled) last_disk_read_ = steady_clock::now();
     if (from->closed) forget_memory(*from);
-    co_return filled;
+    if (!durable) co_return durable;
+    if (!*filled) co_return std::unexpected(filled->error());
+    co_return result<void>{};
+}
+
+/// One flush serves all who ask for it in one turn of the core thread.
+awaitable<result<void>> keyd::flush_marks() {
+    if (!next_flush_) {
+        next_flush_ = std::make_shared<marks_flush>(core_);
+        asio::post(core_, [self = shared_from_this()] {
+            const auto mine = std::exchange(self->next_flush_, nullptr);
+            mine->outcome = self->pool_->flush();
+            mine->done.set();
+        });
+    }
+    const auto mine = next_flush_;
+    co_await mine->done.wait();
+    co_return mine->outcome;
 }
 
 void keyd::forget_memory(const client& from) {
     asio::post(copier_, [this, number = from.number] { handover_.forget(number); });
 }
 
-/// Copies a window whose mark is durable. It belongs to the consumer once the copy is complete.
+/// Copies a window that is marked. It belongs to the consumer once the copy is complete and the mark durable.
 awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent) {
     const pad_range range = window.range;
     take(stream, window);

@@ -8,12 +8,26 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
 #include "keyd/client.h"
 #include "keyd/pool/test_support.h"
+
+namespace {
+
+std::atomic<bool> flushes_fail = false;
+
+}  // namespace
+
+/// Flushes of this process fail when they are told to.
+extern "C" int fdatasync(int fd) {
+    if (!flushes_fail) return static_cast<int>(::syscall(SYS_fdatasync, fd));
+    errno = EIO;
+    return -1;
+}
 
 namespace warifu {
 namespace {
@@ -133,6 +147,35 @@ TEST_F(keyd_test, serves_windows_hello_slots_and_stock) {
         co_await b->stop();
     });
     EXPECT_FALSE(std::filesystem::exists(socket("a")));
+}
+
+TEST_F(keyd_test, bytes_do_not_leave_before_their_mark_is_durable) {
+    const auto a = start("a"), b = start("b");
+    write_block(make_block(ab, 0, block_size), {incoming("a"), incoming("b")});
+    write_block(make_block(stream_name{"a", "a"}, 0, block_size, block_kind::random), {incoming("a")});
+    run([&]() -> awaitable<void> {
+        const auto near = co_await client_of("a"), far = co_await client_of("b");
+        const auto one = co_await near->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon(20'000));
+        EXPECT_TRUE(one);
+        const auto random = co_await near->take_random(1000, soon(20'000));
+        EXPECT_TRUE(random);
+        co_await has_key_from(*far, "a");
+        flushes_fail = true;
+        const auto sent = co_await near->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+        EXPECT_EQ(sent.error().code, errc::io_error);
+        const auto received = co_await far->claim_receive(ab, session_id{}, pad_range{4096, 1000});
+        EXPECT_EQ(received.error().code, errc::io_error);
+        const auto more = co_await near->take_random(1000, soon());
+        EXPECT_EQ(more.error().code, errc::io_error);
+        flushes_fail = false;
+        const auto later = co_await near->claim_send(ab, session_id{}, 1000, 1000, key_use::bulk, soon());
+        EXPECT_EQ(later.error().code, errc::io_error)
+            << "whether a mark is there that failed to be flushed, nobody knows";
+    });
+    run([&]() -> awaitable<void> {
+        co_await a->stop();
+        co_await b->stop();
+    });
 }
 
 TEST_F(keyd_test, a_claim_without_memory_is_refused_and_spends_nothing) {

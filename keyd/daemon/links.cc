@@ -174,7 +174,7 @@ task<> keyd::join(block_header header, slice bytes) {
     auto work = [header, bytes = std::move(bytes), directory = pool_->blocks_directory()] {
         return stage_bytes(header, bytes.view(), directory);
     };
-    CO_TRY(const auto staged, co_await on_worker(keeper_, std::move(work)));
+    CO_TRY(const auto staged, co_await run_in(keeper_, std::move(work)));
     const auto imported = pool_->import(staged);
     if (!imported) {
         ::unlink(staged.path.c_str());

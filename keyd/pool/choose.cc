@@ -24,11 +24,16 @@ std::uint64_t usable_bytes(const stream_state& stream, std::uint64_t enough) {
 
 namespace {
 
-/// How much of a gap to take: a rest too small for the next claim is avoided by taking half.
-std::uint64_t share_of_gap(std::uint64_t gap, std::uint64_t size_min, std::uint64_t limit) {
-    if (gap <= limit) return gap;
-    const std::uint64_t half = gap / 2 / 4096 * 4096;
-    return gap - limit < size_min && half >= size_min && half <= limit ? half : limit;
+/// How much of a gap to take: a rest too small for the next claim is avoided by taking half, and behind a window that
+/// begins within a page the next one begins with a page, so that a disk can fill memory with it directly.
+std::uint64_t share_of_gap(const interval_set::interval& gap, std::uint64_t size_min, std::uint64_t limit) {
+    if (gap.size() <= limit) return gap.size();
+    const std::uint64_t half = gap.size() / 2 / 4096 * 4096;
+    if (gap.size() - limit < size_min && half >= size_min && half <= limit) return half;
+    const std::uint64_t rest_of_page = round_up(gap.begin, 4096) - gap.begin;
+    if (rest_of_page == 0 || rest_of_page > limit) return limit;
+    const std::uint64_t size = rest_of_page + (limit - rest_of_page) / 4096 * 4096;
+    return size >= size_min ? size : limit;
 }
 
 }  // namespace
@@ -43,7 +48,7 @@ result<pad_range> choose_window(const stream_state& stream, std::uint64_t size_m
     }
     for (const auto offset : stream.free_blocks)
         for (const auto& gap : gaps_of(stream.blocks.at(offset)))
-            if (gap.size() >= size_min) return pad_range{gap.begin, share_of_gap(gap.size(), size_min, limit)};
+            if (gap.size() >= size_min) return pad_range{gap.begin, share_of_gap(gap, size_min, limit)};
     return fail(errc::no_key, "the stream is used up");
 }
 

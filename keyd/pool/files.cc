@@ -1,14 +1,51 @@
 #include "keyd/pool/files.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <vector>
 
 namespace warifu {
+namespace {
+
+constexpr std::size_t page_size = 4096;
+constexpr std::size_t zeros_size = 128U << 10U;  // stays in a near cache
+constexpr std::size_t zeros_per_write = 64;
+
+alignas(page_size) constinit std::array<std::byte, zeros_size> zeros{};
+
+/// O_DIRECT on a descriptor for as long as this lives, where its file system has that.
+class direct_io {
+  public:
+    explicit direct_io(int fd) : fd_(fd), flags_(::fcntl(fd, F_GETFL)) {
+        is_on_ = flags_ >= 0 && ::fcntl(fd, F_SETFL, flags_ | O_DIRECT) == 0;
+    }
+    direct_io(const direct_io&) = delete;
+    direct_io& operator=(const direct_io&) = delete;
+    ~direct_io() {
+        if (is_on_) ::fcntl(fd_, F_SETFL, flags_);
+    }
+    bool is_on() const { return is_on_; }
+
+  private:
+    int fd_;
+    int flags_;
+    bool is_on_ = false;
+};
+
+std::uint64_t round_down(std::uint64_t value) {
+    return value / page_size * page_size;
+}
+
+}  // namespace
 
 unique_fd& unique_fd::operator=(unique_fd&& other) noexcept {
     if (this != &other) {
@@ -111,13 +148,74 @@ result<void> remove_file(const std::string& path) {
     return {};
 }
 
-result<void> erase_range(int fd, std::uint64_t offset, std::uint64_t size, const std::string& path) {
-    static const std::vector<std::byte> zeros(128U << 10U);  // read from a near cache
-    for (std::uint64_t done = 0; done < size;) {
-        const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(zeros.size(), size - done));
-        TRY_VOID(write_at(fd, offset + done, bytes_view(zeros).first(step), path));
-        done += step;
+bool is_cold(int fd, std::uint64_t offset, std::uint64_t size) {
+    struct statfs system{};
+    if (::fstatfs(fd, &system) != 0 || system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC) return false;
+    const std::uint64_t begin = round_down(offset);
+    const auto length = static_cast<std::size_t>(offset + size - begin);
+    void* place = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(begin));
+    if (place == MAP_FAILED) return false;
+    std::vector<unsigned char> pages((length + page_size - 1) / page_size);
+    const bool known = ::mincore(place, length, pages.data()) == 0;
+    ::munmap(place, length);
+    return known && std::ranges::none_of(pages, [](unsigned char page) { return (page & 1U) != 0; });
+}
+
+result<void> read_cold(int fd, std::uint64_t offset, bytes_span out, const std::string& path) {
+    std::size_t done = 0;
+    if (offset % page_size == 0 && reinterpret_cast<std::uintptr_t>(out.data()) % page_size == 0) {
+        const direct_io direct(fd);
+        const auto whole = static_cast<std::size_t>(round_down(out.size()));
+        while (direct.is_on() && done < whole) {
+            const ssize_t got = ::pread(fd, out.data() + done, whole - done, static_cast<off_t>(offset + done));
+            if (got < 0 && errno == EINTR) continue;
+            if (got < static_cast<ssize_t>(page_size)) break;
+            done += static_cast<std::size_t>(round_down(static_cast<std::uint64_t>(got)));
+        }
     }
+    return read_at(fd, offset + done, out.subspan(done), path);  // the rest, and what went wrong
+}
+
+namespace {
+
+result<void> overwrite(int fd, std::uint64_t offset, std::uint64_t end, const std::string& path) {
+    for (; offset < end; offset += std::min<std::uint64_t>(zeros_size, end - offset)) {
+        const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(zeros_size, end - offset));
+        TRY_VOID(write_at(fd, offset, bytes_view(zeros).first(step), path));
+    }
+    return {};
+}
+
+/// Whole pages, past the machine's memory. Returns how far it came.
+std::uint64_t overwrite_cold(int fd, std::uint64_t offset, std::uint64_t end) {
+    const direct_io direct(fd);
+    while (direct.is_on() && offset < end) {
+        std::array<iovec, zeros_per_write> parts{};
+        int count = 0;
+        for (std::uint64_t at = offset; at < end && count < static_cast<int>(zeros_per_write); ++count) {
+            const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(zeros_size, end - at));
+            parts[static_cast<std::size_t>(count)] = {zeros.data(), step};
+            at += step;
+        }
+        const ssize_t put = ::pwritev(fd, parts.data(), count, static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < static_cast<ssize_t>(page_size)) break;
+        offset += round_down(static_cast<std::uint64_t>(put));
+    }
+    return offset;
+}
+
+}  // namespace
+
+result<void> erase_range(int fd, std::uint64_t offset, std::uint64_t size, const std::string& path) {
+    const std::uint64_t end = offset + size;
+    const std::uint64_t first_page = round_up(offset, page_size), pages_end = round_down(end);
+    std::uint64_t done = offset;
+    if (first_page < pages_end && is_cold(fd, first_page, pages_end - first_page)) {
+        TRY_VOID(overwrite(fd, offset, first_page, path));
+        done = overwrite_cold(fd, first_page, pages_end);
+    }
+    TRY_VOID(overwrite(fd, done, end, path));  // the rest, and what went wrong
     TRY_VOID(sync_data(fd, path));
     // Not every file system can; the zeros are what counts.
     ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size));

@@ -94,7 +94,8 @@ class pool {
     /// Takes a staged block: durable when it returns.
     result<void> import(const staged_block& staged);
 
-    // Windows. The mark is durable when these return.
+    // Windows. What claims mark is durable with the next flush(): only then may the bytes be used. The marks of the
+    // others are durable when they return, where it matters.
     /// no_key: not enough now. The window lies within one block. Data leaves alone what others are promised; what its
     /// own consumer is promised, it finds also when interactive use has come into the bulk reserve.
     result<pad_range> claim_send(const stream_name& stream, session_id session, std::uint64_t size_min,
@@ -105,6 +106,8 @@ class pool {
     /// Random bytes: like a window that is used up at once (the caller erases after it has read). size <= 64 MiB; the
     /// ranges may lie in several blocks.
     result<std::vector<pad_range>> claim_random(std::uint64_t size, session_id session);
+    /// io_error: nothing of the pool happens any more.
+    result<void> flush();
     result<void> release(const stream_name& stream, pad_range window, std::uint64_t used_to);
     /// The window's holder is gone: all of it counts as used.
     result<void> burn(const stream_name& stream, pad_range window);

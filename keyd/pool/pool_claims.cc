@@ -1,4 +1,4 @@
-// Handing out: windows, random bytes and hello slots. Every mark is durable before these functions return.
+// Handing out: windows, random bytes and hello slots.
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -20,7 +20,7 @@ result<pad_range> pool::claim_send(const stream_name& name, session_id session, 
     if (!range && for_bulk != 0 && promised.own >= size_min)
         range = choose_window(stream, size_min, std::min(size_want, promised.own), reserve);
     if (!range) return range;
-    TRY_VOID(record_durably(window_spent{index, *range, session, use, realtime_ns()}));
+    TRY_VOID(record(window_spent{index, *range, session, use, realtime_ns()}));
     bound_stale_blocks(index, range->offset);
     return range;
 }
@@ -45,7 +45,7 @@ result<void> pool::claim_receive(const stream_name& name, session_id session, pa
         touch(*index, range.offset);
         return receivable;
     }
-    TRY_VOID(record_durably(window_spent{*index, range, session, key_use::bulk, realtime_ns()}));
+    TRY_VOID(record(window_spent{*index, range, session, key_use::bulk, realtime_ns()}));
     bound_stale_blocks(*index, range.offset);
     return {};
 }
@@ -68,9 +68,13 @@ result<std::vector<pad_range>> pool::claim_random(std::uint64_t size, session_id
     }
     for (const auto& range : ranges)
         TRY_VOID(record(window_spent{index, range, session, key_use::bulk, realtime_ns()}));
+    return ranges;
+}
+
+result<void> pool::flush() {
     TRY_VOID(log_.sync());
     compact_when_due();
-    return ranges;
+    return {};
 }
 
 /// Rests of old blocks that nobody came back for are burnt, so that a stream's files stay few. What a full disk keeps

@@ -40,6 +40,7 @@ struct announcement {
         const std::uint64_t want = 1 + random() % 3000;
         const auto window = store.claim_send(ab, {}, 1, want, key_use::bulk);
         if (!window) ::_exit(window.error().code == errc::no_key ? 0 : 5);
+        if (!store.flush()) ::_exit(8);
         say({'c', window->offset, window->size, 0});
         held.push_back(*window);
         if (held.size() > 3) {

@@ -19,7 +19,9 @@ byte_vector bytes_of(const pool& store, const stream_name& stream, pad_range ran
     return out;
 }
 result<pad_range> send(pool& store, std::uint64_t min, std::uint64_t want, key_use use = key_use::bulk) {
-    return store.claim_send(ab, session_id{}, min, want, use);
+    TRY(const auto window, store.claim_send(ab, session_id{}, min, want, use));
+    TRY_VOID(store.flush());
+    return window;
 }
 
 TEST(pool, both_ends_hand_out_the_same_bytes_once) {
@@ -163,6 +165,21 @@ TEST(pool, windows_avoid_useless_rests_and_span_no_blocks) {
     ASSERT_EQ(windows.size(), 4U);
     for (const auto& window : windows) EXPECT_EQ(window.offset / block_size, (window.end() - 1) / block_size);
     EXPECT_EQ(ends.a->available(ab), 0U);
+}
+
+TEST(pool, behind_a_window_that_begins_within_a_page_the_next_begins_with_one) {
+    two_ends ends;
+    ends.deliver(ab, 0, block_size);
+    const auto first = *send(*ends.a, 1, 20'000);
+    EXPECT_EQ(first, (pad_range{4096, 20'000})) << "nobody gets less for a window that begins with a page";
+    EXPECT_EQ(*send(*ends.a, 1, 1), (pad_range{first.end(), 1})) << "nor for one that ends within its page";
+    const auto second = *send(*ends.a, 5000, 20'000);
+    EXPECT_EQ(second.offset, first.end() + 1);
+    EXPECT_EQ(second.end() % 4096, 0U);
+    EXPECT_GT(second.size, 20'000U - 4096);
+    EXPECT_EQ(*send(*ends.a, 20'000, 20'000), (pad_range{second.end(), 20'000})) << "never less than asked for";
+    const auto third = *send(*ends.a, 20'000, 20'000);
+    EXPECT_EQ(third.size, 20'000U);
 }
 
 TEST(pool, hello_slots_serve_one_greeting_each) {

@@ -5,12 +5,15 @@
 # everything recovers without a person.
 #
 #   tests/crash/keyd.sh              8 rounds
-#   ROUNDS=1000 SEED=7 tests/crash/keyd.sh
+#   ROUNDS=1000 SEED=7 DISK=2G tests/crash/keyd.sh
+#                                    a keyd that dies every few seconds never comes to give up what its peers have lost:
+#                                    over many rounds the stores grow
 KEY_SOURCE=kme
 PAD_SIZE=32M
 STORE_SIZE=8G
 . "$(dirname "$0")/../lib.sh"
 ROUNDS=${ROUNDS:-8}
+DISK=${DISK:-1G}
 RANDOM=${SEED:-1}
 echo "seed ${SEED:-1}, $ROUNDS rounds"
 command -v tcpdump >/dev/null || fail 'tcpdump is not installed (ci/packages)'
@@ -18,7 +21,7 @@ preload=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1
 [ -e "$preload" ] || fail 'libfaketime is not installed (ci/packages)'
 
 # Key on a disk of its own that can be filled.
-mount -t tmpfs -o size=1G warifu-crash "$PADS" || fail 'a tmpfs for the pads'
+mount -t tmpfs -o size="$DISK" warifu-crash "$PADS" || fail 'a tmpfs for the pads'
 cleanup_more() { umount -l "$PADS"; }
 # The clock of every process of the deployment; timers keep their own. It jumps back and forth, always ahead of the real
 # one: libfaketime takes a timer that is to end at once (asio's, at 1 ns of the monotonic clock) for one in the far
@@ -99,7 +102,7 @@ copy_back() {
     start_site "$site"
 }
 fill_disk() {
-    head -c 2G /dev/zero >"$PADS/filler" 2>/dev/null
+    head -c "$DISK" /dev/zero >"$PADS/filler" 2>/dev/null
     sleep 1
     rm "$PADS/filler"
     for site in site1 site2 site3; do start_site $site; done
