@@ -4,8 +4,8 @@
 //
 // A *link* joins two sites; it has two *pad streams*, one per direction, named by (sender site, receiver site): bytes
 // addressed by an absolute 64-bit offset, identical at both ends. A byte is handed out once, ever, at each end: the
-// mark is durable before the bytes leave keyd (contract S2). Each block of a stream starts with a region of hello slots
-// that serve greetings only.
+// mark is durable before keyd says that the bytes may be used (contract S2). Each block of a stream starts with a
+// region of hello slots that serve greetings only.
 
 #include <cstdint>
 #include <memory>

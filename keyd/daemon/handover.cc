@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <optional>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,7 @@ namespace warifu {
 namespace {
 
 constexpr std::uint64_t copy_step = 128U << 10U;  // stays in the second-level cache until it is looked at or written
+constexpr std::uint64_t disk_step = channel_window_size_max;  // a disk is fast when it is asked for much at once
 
 }  // namespace
 
@@ -41,6 +43,19 @@ struct handover::mapping {
     }
 };
 
+struct handover::disk_read {
+    explicit disk_read(handover& owner) : owner_(owner) { owner_.reads_disk_ = true; }
+    disk_read(const disk_read&) = delete;
+    disk_read& operator=(const disk_read&) = delete;
+    ~disk_read() {
+        owner_.last_disk_read_ = steady_clock::now();
+        owner_.reads_disk_ = false;
+    }
+
+  private:
+    handover& owner_;
+};
+
 handover::handover(steady_clock::duration idle_max) : idle_max_(idle_max) {}
 handover::~handover() = default;
 
@@ -71,24 +86,24 @@ std::shared_ptr<handover::mapping> handover::borrow(claim_queue::consumer from, 
     return out;
 }
 
-result<bool> handover::fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces) {
+result<void> handover::fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces) {
     std::uint64_t wanted = 0;
     for (const auto& piece : pieces) wanted += piece.size;
     const auto target = borrow(from, memory, wanted);
     buffer bounce;
-    if (!target) bounce = buffer(static_cast<std::size_t>(copy_step));
     std::uint64_t at = 0;
-    bool any_cold = false;
     for (const auto& piece : pieces) {
         TRY(const unique_fd source, open_file(piece.place.path, O_RDONLY));
-        const bool is_cold_here = is_cold(source.get(), piece.place.offset, piece.size);
-        any_cold = any_cold || is_cold_here;
-        const bool at_once = target && is_cold_here;
+        const bool cold = is_cold(source.get(), piece.place.offset, piece.size);
+        std::optional<disk_read> reading;
+        if (cold) reading.emplace(*this);
+        const auto read = cold ? read_cold : read_at;
+        const std::uint64_t step_max = std::min(piece.size, cold ? disk_step : copy_step);
+        if (!target && bounce.size() < step_max) bounce = buffer(static_cast<std::size_t>(step_max));
         for (std::uint64_t done = 0; done < piece.size;) {
-            const auto size = static_cast<std::size_t>(std::min(at_once ? piece.size : copy_step, piece.size - done));
+            const auto size = static_cast<std::size_t>(std::min(step_max, piece.size - done));
             // The consumer may write to mapped memory at any time, and would deceive itself alone.
             const bytes_span step = target ? target->bytes.subspan(at, size) : bounce.span(0, size);
-            const auto read = at_once ? read_cold : read_at;
             TRY_VOID(read(source.get(), piece.place.offset + done, step, piece.place.path));
             TRY_VOID(check_not_hollow(step, piece.place.path));
             if (!target) TRY_VOID(write_at(memory, at, step, "lent memory"));
@@ -96,7 +111,11 @@ result<bool> handover::fill(claim_queue::consumer from, int memory, const std::v
             at += size;
         }
     }
-    return any_cold;
+    return {};
+}
+
+deadline handover::last_disk_read() const {
+    return reads_disk_ ? steady_clock::now() : last_disk_read_.load();
 }
 
 void handover::forget(claim_queue::consumer from) {

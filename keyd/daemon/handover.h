@@ -1,6 +1,7 @@
 #pragma once
 // Copies pad bytes into memory that a consumer lent. Worker thread.
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -28,9 +29,10 @@ class handover {
     handover& operator=(const handover&) = delete;
 
     /// Puts the bytes of `pieces` one after the other into the memory descriptor. REQUIRES: check_lent_memory let it
-    /// pass for as many bytes. Returns whether some came from a disk. Errors: no_space, io_error, bad_checksum (the
-    /// store lost the bytes).
-    result<bool> fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces);
+    /// pass for as many bytes. Errors: no_space, io_error, bad_checksum (the store lost the bytes).
+    result<void> fill(claim_queue::consumer from, int memory, const std::vector<handover_piece>& pieces);
+    /// When fill last read from a disk: now, while it does. Any thread.
+    deadline last_disk_read() const;
     /// The consumer is gone: nothing here holds its memory any more.
     void forget(claim_queue::consumer from);
     /// Nothing here holds memory that was not filled for so long.
@@ -38,9 +40,12 @@ class handover {
 
   private:
     struct mapping;
+    struct disk_read;
     std::shared_ptr<mapping> borrow(claim_queue::consumer from, int memory, std::size_t size);
 
     steady_clock::duration idle_max_;
+    std::atomic<bool> reads_disk_ = false;
+    std::atomic<deadline> last_disk_read_{};
     std::vector<std::shared_ptr<mapping>> kept_;
 };
 

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <thread>
 
 #include "keyd/lent_memory.h"
@@ -120,6 +122,28 @@ TEST_F(handover_test, memory_that_is_not_used_is_let_go) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     forgetful.forget_idle();
     EXPECT_EQ(mappings(), 1);
+}
+
+TEST_F(handover_test, a_disk_is_read_into_mapped_memory_and_other) {
+    struct statfs system{};
+    ASSERT_EQ(::fstatfs(file_.get(), &system), 0);
+    const auto small = *lent_memory::make(2 * mebibyte), large = *lent_memory::make(2 * channel_window_size_max);
+    const deadline before = steady_clock::now();
+    ASSERT_TRUE(copies_.fill(1, small->descriptor(), {piece(0, mebibyte)}));
+    EXPECT_LT(copies_.last_disk_read(), before) << "it was just written";
+    for (const std::uint64_t offset : {0U, 4096U, 100U}) {
+        for (const auto& memory : {small.get(), large.get()}) {
+            ::fsync(file_.get());
+            ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
+            const deadline start = steady_clock::now();
+            ASSERT_TRUE(copies_.fill(1, memory->descriptor(), {piece(offset, 700'000), piece(mebibyte, 5000)}));
+            EXPECT_TRUE(holds(*memory, 0, offset, 700'000));
+            EXPECT_TRUE(holds(*memory, 700'000, mebibyte, 5000));
+            if (system.f_type != TMPFS_MAGIC) {
+                EXPECT_GE(copies_.last_disk_read(), start);
+            }
+        }
+    }
 }
 
 TEST_F(handover_test, zeros_are_no_key) {

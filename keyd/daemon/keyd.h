@@ -99,12 +99,6 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
         claim_queue queue;
         std::map<std::uint64_t, std::shared_ptr<event>> wakers;  // by the claim's number
     };
-    /// A flush of the ledger that is yet to come.
-    struct marks_flush {
-        explicit marks_flush(asio::any_io_executor executor) : done(std::move(executor)) {}
-        event done;
-        result<void> outcome;
-    };
     struct flow {
         rate_meter in, out;
         delivery_rate service;            // of the link's key delivery service
@@ -155,7 +149,7 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     awaitable<answer> on(client_ptr from, keyd_protocol::reserve m);
     awaitable<answer> hand_over(client_ptr from, stream_name stream, held_window window, unique_fd lent);
     awaitable<result<void>> fill(client_ptr from, unique_fd lent, std::vector<handover_piece> pieces);
-    awaitable<result<void>> flush_marks();
+    void read_failed(const error& why);
     void forget_memory(const client& from);
     result<pad_range> claim(const client_ptr& from, const keyd_protocol::claim_send& m);
     std::uint64_t reserved_by_others(const client* who, const stream_name& stream) const;
@@ -226,8 +220,6 @@ class keyd : public std::enable_shared_from_this<keyd>, private link_host {
     window_map unclaimed_;                          // out since before the start; their consumers may come back
     std::uint64_t held_bytes_ = 0;
     event import_wanted_, erase_wanted_, loop_ended_, stop_wanted_;
-    std::shared_ptr<marks_flush> next_flush_;
-    deadline last_disk_read_{};  // for a consumer
     std::size_t loops_ = 0;
     bool stop_begun_ = false;
     bool stopping_ = false;

@@ -102,32 +102,22 @@ awaitable<result<void>> keyd::fill(client_ptr from, unique_fd lent, std::vector<
         return handover_.fill(number, lent.get(), pieces);
     };
     const auto arrival = start_in(copier_, core_, std::move(work));
-    const auto durable = co_await flush_marks();
+    // Behind the claims that have come by now: the first flush serves them all, the others find nothing to do.
+    co_await asio::post(core_, asio::use_awaitable);
+    const auto durable = pool_->flush();
     const auto filled = co_await arrival->take();
-    if (*filled && **filled) last_disk_read_ = steady_clock::now();
     if (from->closed) forget_memory(*from);
-    if (!durable) co_return durable;
-    if (!*filled) co_return std::unexpected(filled->error());
-    co_return result<void>{};
-}
-
-/// One flush serves all who ask for it in one turn of the core thread.
-awaitable<result<void>> keyd::flush_marks() {
-    if (!next_flush_) {
-        next_flush_ = std::make_shared<marks_flush>(core_);
-        asio::post(core_, [self = shared_from_this()] {
-            const auto mine = std::exchange(self->next_flush_, nullptr);
-            mine->outcome = self->pool_->flush();
-            mine->done.set();
-        });
-    }
-    const auto mine = next_flush_;
-    co_await mine->done.wait();
-    co_return mine->outcome;
+    if (!*filled) read_failed(filled->error());
+    co_return durable ? *filled : durable;
 }
 
 void keyd::forget_memory(const client& from) {
     asio::post(copier_, [this, number = from.number] { handover_.forget(number); });
+}
+
+void keyd::read_failed(const error& why) {
+    ++count_.reads_failed;
+    spdlog::error("keyd {}: {}", options_.site, why.message());
 }
 
 /// Copies a window that is marked. It belongs to the consumer once the copy is complete and the mark durable.
@@ -141,10 +131,7 @@ awaitable<keyd::answer> keyd::hand_over(client_ptr from, stream_name stream, hel
         copied = co_await fill(from, std::move(lent), std::move(pieces));
     } else {
         copied = fail(place.error());
-    }
-    if (!copied) {
-        ++count_.reads_failed;
-        spdlog::error("keyd {}: {}", options_.site, copied.error().message());
+        read_failed(place.error());
     }
     if (!copied || from->closed) {
         burn(stream, window);
@@ -300,16 +287,16 @@ awaitable<keyd::answer> keyd::on(client_ptr from, take_random m, unique_fd lent)
         const auto place = pool_->place_of(own, range);
         if (place) pieces.push_back(handover_piece{*place, range.size});
     }
-    if (pieces.size() == ranges->size()) copied = co_await fill(from, std::move(lent), std::move(pieces));
+    if (pieces.size() != ranges->size())
+        read_failed(copied.error());
+    else
+        copied = co_await fill(from, std::move(lent), std::move(pieces));
     for (const auto& range : *ranges) {
         const auto closed = pool_->release(own, range, range.end());
         if (!closed) co_return failure(closed.error());
     }
     erase_wanted_.set();
-    if (!copied) {
-        ++count_.reads_failed;
-        co_return failure(copied.error());
-    }
+    if (!copied) co_return failure(copied.error());
     co_return window{pad_range{ranges->front().offset, m.size}};
 }
 

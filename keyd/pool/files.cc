@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t page_size = 4096;
 constexpr std::size_t zeros_size = 128U << 10U;  // stays in a near cache
-constexpr std::size_t zeros_per_write = 64;
+constexpr std::size_t zeros_per_write = 32;
 
 alignas(page_size) constinit std::array<std::byte, zeros_size> zeros{};
 
@@ -163,6 +163,7 @@ bool is_cold(int fd, std::uint64_t offset, std::uint64_t size) {
 
 result<void> read_cold(int fd, std::uint64_t offset, bytes_span out, const std::string& path) {
     std::size_t done = 0;
+    ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);  // what has to go through memory takes nothing else there
     if (offset % page_size == 0 && reinterpret_cast<std::uintptr_t>(out.data()) % page_size == 0) {
         const direct_io direct(fd);
         const auto whole = static_cast<std::size_t>(round_down(out.size()));
@@ -209,13 +210,14 @@ std::uint64_t overwrite_cold(int fd, std::uint64_t offset, std::uint64_t end) {
 
 result<void> erase_range(int fd, std::uint64_t offset, std::uint64_t size, const std::string& path) {
     const std::uint64_t end = offset + size;
-    const std::uint64_t first_page = round_up(offset, page_size), pages_end = round_down(end);
-    std::uint64_t done = offset;
-    if (first_page < pages_end && is_cold(fd, first_page, pages_end - first_page)) {
-        TRY_VOID(overwrite(fd, offset, first_page, path));
-        done = overwrite_cold(fd, first_page, pages_end);
+    for (std::uint64_t at = offset; at < end;) {
+        const std::uint64_t page_end = round_up(at, page_size);
+        const std::uint64_t part_end = std::min(page_end == at ? at + zeros_per_write * zeros_size : page_end, end);
+        std::uint64_t done = at;
+        if (page_end == at && is_cold(fd, at, part_end - at)) done = overwrite_cold(fd, at, round_down(part_end));
+        TRY_VOID(overwrite(fd, done, part_end, path));  // the rest, and what went wrong
+        at = part_end;
     }
-    TRY_VOID(overwrite(fd, done, end, path));  // the rest, and what went wrong
     TRY_VOID(sync_data(fd, path));
     // Not every file system can; the zeros are what counts.
     ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size));

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <random>
+#include <sys/vfs.h>
 
 #include "keyd/pool/test_support.h"
 
@@ -23,6 +25,10 @@ struct files_test : testing::Test {
     void cool() {
         ::fsync(file.get());
         ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+    }
+    bool is_on_disk() const {
+        struct statfs system{};
+        return ::fstatfs(file.get(), &system) == 0 && system.f_type != TMPFS_MAGIC;
     }
     bool is_direct() const { return (::fcntl(file.get(), F_GETFL) & O_DIRECT) != 0; }
 
@@ -48,6 +54,18 @@ TEST_F(files_test, cold_bytes_are_read_right_wherever_they_begin_and_end) {
         }
     }
     EXPECT_EQ(read_cold(file.get(), 4096, memory.span(0, content.size()), path).error().code, errc::bad_format);
+}
+
+TEST_F(files_test, what_lies_on_a_disk_alone_is_cold_and_stays_so) {
+    if (!is_on_disk()) GTEST_SKIP() << "the temporary directory lies in memory";
+    EXPECT_TRUE(is_cold(file.get(), 0, content.size()));
+    buffer memory(1U << 20U);
+    ASSERT_TRUE(read_cold(file.get(), 0, memory.span(), path));
+    ASSERT_TRUE(read_cold(file.get(), (1U << 20U) + 12, memory.span(1, 100'000), path)) << "through memory";
+    EXPECT_TRUE(is_cold(file.get(), 0, 1U << 20U));
+    EXPECT_TRUE(is_cold(file.get(), 2U << 20U, 1U << 20U)) << "nothing beside it was read";
+    ASSERT_TRUE(erase_range(file.get(), 2U << 20U, 1U << 20U, path));
+    EXPECT_TRUE(is_cold(file.get(), 2U << 20U, 1U << 20U));
 }
 
 TEST_F(files_test, what_is_in_memory_is_not_cold) {

@@ -1,6 +1,6 @@
 #pragma once
 // One site's key store: blocks of pad and random bytes in files, and the ledger that says which of them are spent. The
-// rules of contract S2 live here: a mark is durable before the bytes may leave, an id or a range is imported once, a
+// rules of contract S2 live here: a mark is durable before the bytes may be used, an id or a range is imported once, a
 // swapped direction is refused, what a crash left open is burnt.
 //
 // The pool does the accounting and says where bytes lie; reading and erasing them (slow) are free functions for a
