@@ -89,8 +89,8 @@ class keyd_client::connection : public std::enable_shared_from_this<keyd_client:
     }
 
     /// A claim of at most `size` bytes, with memory for them. Where keyd says that it has none to give it has not
-    /// touched the memory; after any other error it may still write there, and the memory serves no more. (What key is
-    /// left in it is burnt.)
+    /// touched the memory; after any other error it may still write there, and the memory serves no more. (Nobody reads
+    /// what key is left in it.)
     struct filling {
         pad_range range;
         std::unique_ptr<lent_memory> memory;

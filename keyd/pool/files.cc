@@ -151,11 +151,12 @@ result<void> remove_file(const std::string& path) {
 bool is_cold(int fd, std::uint64_t offset, std::uint64_t size) {
     struct statfs system{};
     if (::fstatfs(fd, &system) != 0 || system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC) return false;
-    const std::uint64_t begin = round_down(offset);
-    const auto length = static_cast<std::size_t>(offset + size - begin);
+    const std::uint64_t begin = round_up(offset, page_size), end = round_down(offset + size);
+    if (begin >= end) return false;
+    const auto length = static_cast<std::size_t>(end - begin);
     void* place = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(begin));
     if (place == MAP_FAILED) return false;
-    std::vector<unsigned char> pages((length + page_size - 1) / page_size);
+    std::vector<unsigned char> pages(length / page_size);
     const bool known = ::mincore(place, length, pages.data()) == 0;
     ::munmap(place, length);
     return known && std::ranges::none_of(pages, [](unsigned char page) { return (page & 1U) != 0; });

@@ -49,10 +49,11 @@ result<void> put_in_place(const std::string& path);
 /// A missing file is no error.
 result<void> remove_file(const std::string& path);
 
-/// Whether bytes of a file lie on a disk and nothing of them in the machine's memory.
+/// Whether whole pages of a file lie on a disk and nothing of them in the machine's memory. Pages that reach beyond the
+/// range do not count: what lies beside it may have been read.
 bool is_cold(int fd, std::uint64_t offset, std::uint64_t size);
 /// read_at past the machine's memory where the file system can and `offset` and `out` begin with a page; for cold bytes
-/// that nobody will read again. Sets O_DIRECT on `fd` meanwhile.
+/// that nobody will read again. Sets O_DIRECT on `fd` meanwhile, and for good that nothing is read ahead.
 result<void> read_cold(int fd, std::uint64_t offset, bytes_span out, const std::string& path);
 
 /// Overwrites [offset, offset + size) with zeros, makes that durable, then gives the space back (a hole) where the file

@@ -64,13 +64,14 @@ TEST_F(files_test, what_lies_on_a_disk_alone_is_cold_and_stays_so) {
     ASSERT_TRUE(read_cold(file.get(), (1U << 20U) + 12, memory.span(1, 100'000), path)) << "through memory";
     EXPECT_TRUE(is_cold(file.get(), 0, 1U << 20U));
     EXPECT_TRUE(is_cold(file.get(), 2U << 20U, 1U << 20U)) << "nothing beside it was read";
+    EXPECT_TRUE(is_cold(file.get(), (1U << 20U) + 100'012, 500'000)) << "its first page was, the others were not";
     ASSERT_TRUE(erase_range(file.get(), 2U << 20U, 1U << 20U, path));
     EXPECT_TRUE(is_cold(file.get(), 2U << 20U, 1U << 20U));
 }
 
 TEST_F(files_test, what_is_in_memory_is_not_cold) {
     ASSERT_TRUE(write_at(file.get(), 100'000, bytes_view(content).first(1), path));
-    EXPECT_FALSE(is_cold(file.get(), 100'000, 1));
+    EXPECT_FALSE(is_cold(file.get(), 98'304, 4096)) << "the page of that byte";
     EXPECT_FALSE(is_cold(file.get(), 0, content.size()));
 }
 
