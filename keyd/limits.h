@@ -34,8 +34,8 @@ inline constexpr std::size_t kept_mappings_max = 24U << 20U;
 inline constexpr std::uint32_t mapping_idle_max_ms = 1'000;
 
 /// While windows are read from a disk erasing waits for a pause of so long, but not longer than that.
-inline constexpr std::uint32_t erase_pause_ms = 20;
-inline constexpr std::uint32_t erase_delay_max_ms = 2'000;
+inline constexpr std::uint32_t erase_pause_time_ms = 20;
+inline constexpr std::uint32_t erase_delay_time_max_ms = 2'000;
 
 /// How long windows that were out when keyd ended wait for their consumers to come back, before they are burnt.
 inline constexpr std::uint32_t reclaim_time_ms = 10'000;

@@ -242,9 +242,9 @@ awaitable<result<void>> keyd::import_one(pad_source& source, pad_source::deliver
 
 /// On a disk reading for consumers goes before erasing, for a while.
 awaitable<void> keyd::wait_for_pause() {
-    const auto latest = deadline_in_ms(erase_delay_max_ms);
+    const auto latest = deadline_in_ms(options_.erase_delay_max_ms);
     const auto next = [&] {
-        return std::min(latest, handover_.last_disk_read() + std::chrono::milliseconds(erase_pause_ms));
+        return std::min(latest, handover_.last_disk_read() + std::chrono::milliseconds(options_.erase_pause_ms));
     };
     while (!stopping_ && steady_clock::now() < next()) co_await stop_wanted_.wait(next());
 }

@@ -43,6 +43,8 @@ struct keyd_options {
     std::string metrics;                        // "HOST:PORT" where OpenMetrics are served; "": nowhere
     std::uint32_t poll_ms = 50;                 // how often sources are asked
     std::uint32_t witness_wait_ms = witness_wait_time_ms;  // how long hand-outs wait for the peers' memory
+    std::uint32_t erase_pause_ms = erase_pause_time_ms;    // without reading from a disk, before erasing ...
+    std::uint32_t erase_delay_max_ms = erase_delay_time_max_ms;  // ... which waits no longer than so
     std::uint32_t reclaim_ms = reclaim_time_ms;  // how long windows of the keyd before wait for their consumers
     std::optional<endpoint> listen;             // where the keyds of other sites call
     std::vector<keyd_link> links;               // those with a key delivery service

@@ -1,5 +1,5 @@
 // The whole way of a window: marked, copied into lent memory, released, erased. On a disk erasing waits for the bench's
-// own pauses, unless a stock lasts longer than erase_delay_max_ms.
+// own pauses, unless a stock lasts longer than erase_delay_time_max_ms.
 // Pads lie in WARIFU_BENCH_DIR (default: /dev/shm). On a disk they are read from there and not from memory; read_blocks
 // is what the disk gives to whoever only reads, through the machine's memory or past it.
 

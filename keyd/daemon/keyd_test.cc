@@ -181,34 +181,35 @@ TEST_F(keyd_test, bytes_do_not_leave_before_their_mark_is_durable) {
     });
 }
 
-TEST_F(keyd_test, what_was_read_from_a_disk_is_erased_after_a_pause) {
-    const auto a = start("a");
-    write_block(make_block(ab, 0, block_size), {incoming("a")});
+TEST_F(keyd_test, what_was_read_from_a_disk_is_erased_when_the_wait_for_a_pause_is_over) {
+    auto patient = options("a");
+    patient.erase_pause_ms = 10'000;
+    patient.erase_delay_max_ms = 400;
+    const auto a = start(patient);
+    write_block(make_block(ba, 0, block_size), {incoming("a")});
     run([&]() -> awaitable<void> {
         const auto near = co_await client_of("a");
-        const auto first = co_await near->claim_send(ab, session_id{}, 1000, 4096, key_use::bulk, soon(20'000));
-        EXPECT_TRUE(first);
+        co_await has_key_from(*near, "b");
         const auto path = std::filesystem::directory_iterator(directory / "a/blocks")->path().string();
-        {
-            const auto file = open_file(path, O_RDONLY);
-            ::fsync(file->get());
-            ::posix_fadvise(file->get(), 0, 0, POSIX_FADV_DONTNEED);
-        }
-        const auto second = co_await near->claim_send(ab, session_id{}, 200'000, 200'000, key_use::bulk, soon());
-        EXPECT_TRUE(second);
-        if (!second) co_return;
-        const pad_range range = (*second)->range();
-        const auto released = co_await near->release(ab, range, range.end());
+        const auto file = open_file(path, O_RDONLY);
+        ::fsync(file->get());
+        ::posix_fadvise(file->get(), 0, 0, POSIX_FADV_DONTNEED);
+        const pad_range range{4096, 200'000};
+        const bool cold = is_cold(file->get(), pad_header_size + range.offset, range.size);
+        const auto window = co_await near->claim_receive(ba, session_id{}, range);
+        EXPECT_TRUE(window);
+        const deadline before = steady_clock::now();
+        const auto released = co_await near->release(ba, range, range.end());
         EXPECT_TRUE(released);
         const auto is_erased = [&] {
-            const auto bytes = read_all(path);
-            const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(pad_header_size + range.offset);
-            return std::all_of(begin, begin + static_cast<std::ptrdiff_t>(range.size),
-                               [](std::byte b) { return b == std::byte{0}; });
+            byte_vector bytes(range.size);
+            return read_at(file->get(), pad_header_size + range.offset, bytes, path) &&
+                   bytes == byte_vector(range.size);
         };
         const deadline until = soon(20'000);
         while (!is_erased() && steady_clock::now() < until) co_await sleep_for(std::chrono::milliseconds(5));
         EXPECT_TRUE(is_erased());
+        EXPECT_GE(steady_clock::now() - before, std::chrono::milliseconds(cold ? 400 : 0));
     });
     run([&]() -> awaitable<void> { co_await a->stop(); });
 }

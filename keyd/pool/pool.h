@@ -94,8 +94,8 @@ class pool {
     /// Takes a staged block: durable when it returns.
     result<void> import(const staged_block& staged);
 
-    // Windows. What claims mark is durable with the next flush(): only then may the bytes be used. The marks of the
-    // others are durable when they return, where it matters.
+    // Windows. What claims mark is durable with the next flush(): only then may the bytes be used. What a refused claim
+    // burns, skip_to, renounce and go_beyond is durable when they return; what gives back or burns needs no flush.
     /// no_key: not enough now. The window lies within one block. Data leaves alone what others are promised; what its
     /// own consumer is promised, it finds also when interactive use has come into the bulk reserve.
     result<pad_range> claim_send(const stream_name& stream, session_id session, std::uint64_t size_min,
